@@ -1,2 +1,113 @@
-//! Placeholder
-fn main() {}
+//! `recto`: unmodified Linux programs on Recto's own virtual memory.
+
+#![forbid(unsafe_code)]
+
+mod doctor;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  recto run -- ls -l /
+  recto run --stats text -- python3 -c 'print(sum(range(10**6)))'
+  recto run --stats json --memory 2G -- ./server 2> stats.json
+  recto doctor";
+
+/// Linux programs on a memory manager of their own: every mmap, every page fault, every
+/// copy-on-write is decided by Recto's areas, page tables and frames.
+#[derive(Debug, Parser)]
+#[command(name = "recto", version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a program with its whole address space served by Recto.
+    Run(RunArguments),
+    /// Say what this host allows, and how to allow what is missing.
+    Doctor(DoctorArguments),
+}
+
+/// `recto run`.
+#[derive(Debug, clap::Args)]
+struct RunArguments {
+    /// Print what the memory manager did, to standard error, when the program has ended.
+    #[arg(long, value_name = "FORM")]
+    stats: Option<StatsForm>,
+    /// The size of the arena that all frames come from: bytes, or with K, M, G, T.
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = parse_size)]
+    memory: u64,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// `recto doctor`.
+#[derive(Debug, clap::Args)]
+struct DoctorArguments {
+    /// For programs: one JSON object instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the statistics are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StatsForm {
+    /// For eyes.
+    Text,
+    /// For programs: one JSON object.
+    Json,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(_arguments) => ExitCode::FAILURE,
+        Command::Doctor(arguments) => {
+            let findings = doctor::examine();
+            if arguments.json {
+                doctor::print_json(&findings)
+            } else {
+                doctor::print_text(&findings, std::io::stdout().is_terminal().into())
+            }
+        }
+    }
+}
+
+/// `512M` and the like, in bytes: a number and one of K, M, G, T (powers of 1024).
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB") {
+        "" | "B" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        other => return Err(format!("{other} is not a unit: K, M, G or T")),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{text} is not a size"))?;
+    let bytes = number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too large"))?;
+    const LEAST: u64 = 1 << 20;
+    if bytes < LEAST { Err(format!("{text} is too small: at least 1M")) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes_are_numbers_with_a_unit() {
+        assert_eq!(parse_size("4096K"), Ok(4 << 20));
+        assert_eq!(parse_size("2g"), Ok(2 << 30));
+        assert_eq!(parse_size("1MiB"), Ok(1 << 20));
+        assert_eq!(parse_size("8388608"), Ok(8 << 20));
+        for wrong in ["", "G", "12Q", "-1M", "99999999999T", "17"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}
