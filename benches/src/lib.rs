@@ -1,1 +1,9 @@
-//! Placeholder
+//! Speed, as ratios against the host kernel measured in the same run.
+//!
+//! A machine's absolute times belong to that machine and that day; ratios travel. Every comparison
+//! here interleaves the two sides, run by run, and quotes medians.
+
+#![deny(unsafe_code)]
+
+pub mod pairs;
+pub mod sys;
