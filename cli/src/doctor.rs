@@ -51,7 +51,14 @@ impl From<bool> for Colour {
 
 /// Looks at everything `recto` may use on this host.
 pub(crate) fn examine() -> Vec<Finding> {
-    vec![ptrace(), seccomp(), memfd(), user_namespaces(), userfaultfd(), kvm()]
+    vec![
+        ptrace(),
+        seccomp(),
+        memfd(),
+        user_namespaces(),
+        userfaultfd(),
+        kvm(),
+    ]
 }
 
 /// Prints a line per finding, and under it what to do where something is missing.
@@ -84,15 +91,23 @@ pub(crate) fn print_json(findings: &[Finding]) -> ExitCode {
 }
 
 fn ready(findings: &[Finding]) -> bool {
-    findings.iter().all(|finding| finding.state != State::Missing)
+    findings
+        .iter()
+        .all(|finding| finding.state != State::Missing)
 }
 
 fn verdict(findings: &[Finding]) -> ExitCode {
-    if ready(findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if ready(findings) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn setting(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_string())
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_string())
 }
 
 /// Whether this process has all rights of root over others' memory (CAP_SYS_PTRACE, bit 19).
@@ -108,17 +123,29 @@ fn may_trace_anyone() -> bool {
 fn ptrace() -> Finding {
     let scope = setting("/proc/sys/kernel/yama/ptrace_scope");
     let (state, detail) = match scope.as_deref() {
-        None => (State::Ok, "no Yama: a parent may trace its children".to_string()),
+        None => (
+            State::Ok,
+            "no Yama: a parent may trace its children".to_string(),
+        ),
         Some(scope @ ("0" | "1")) => (State::Ok, format!("kernel.yama.ptrace_scope = {scope}")),
-        Some("2") if may_trace_anyone() => {
-            (State::Ok, "kernel.yama.ptrace_scope = 2, and we have CAP_SYS_PTRACE".to_string())
-        }
-        Some(scope) => (State::Missing, format!("kernel.yama.ptrace_scope = {scope}")),
+        Some("2") if may_trace_anyone() => (
+            State::Ok,
+            "kernel.yama.ptrace_scope = 2, and we have CAP_SYS_PTRACE".to_string(),
+        ),
+        Some(scope) => (
+            State::Missing,
+            format!("kernel.yama.ptrace_scope = {scope}"),
+        ),
     };
     let remedy = (state == State::Missing).then_some(
         "sysctl kernel.yama.ptrace_scope=1 (3 stays until reboot), or run with CAP_SYS_PTRACE",
     );
-    Finding { name: "ptrace", state, detail, remedy }
+    Finding {
+        name: "ptrace",
+        state,
+        detail,
+        remedy,
+    }
 }
 
 fn seccomp() -> Finding {
@@ -128,13 +155,26 @@ fn seccomp() -> Finding {
         .filter(|action| !actions.split_whitespace().any(|word| word == *action))
         .collect();
     let (state, detail, remedy) = if lacking.is_empty() {
-        (State::Ok, "filters with trace and user_notif".to_string(), None)
+        (
+            State::Ok,
+            "filters with trace and user_notif".to_string(),
+            None,
+        )
     } else {
         let remedy = "a kernel with CONFIG_SECCOMP_FILTER, 5.0 or later; in a container, a \
                       profile that allows seccomp(2)";
-        (State::Missing, format!("no action {}", lacking.join(", ")), Some(remedy))
+        (
+            State::Missing,
+            format!("no action {}", lacking.join(", ")),
+            Some(remedy),
+        )
     };
-    Finding { name: "seccomp", state, detail, remedy }
+    Finding {
+        name: "seccomp",
+        state,
+        detail,
+        remedy,
+    }
 }
 
 fn memfd() -> Finding {
@@ -174,7 +214,12 @@ fn user_namespaces() -> Finding {
         "sysctl user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1; recto run does \
          without",
     );
-    Finding { name: "user namespaces", state, detail, remedy }
+    Finding {
+        name: "user namespaces",
+        state,
+        detail,
+        remedy,
+    }
 }
 
 fn userfaultfd() -> Finding {
@@ -187,18 +232,31 @@ fn userfaultfd() -> Finding {
     };
     let remedy = (state != State::Ok)
         .then_some("sysctl vm.unprivileged_userfaultfd=1; recto run does without");
-    Finding { name: "userfaultfd", state, detail, remedy }
+    Finding {
+        name: "userfaultfd",
+        state,
+        detail,
+        remedy,
+    }
 }
 
 fn kvm() -> Finding {
-    let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
     let (state, detail) = match opened {
         Ok(_) => (State::Ok, "/dev/kvm opens".to_string()),
         Err(error) => (State::Absent, format!("/dev/kvm: {error}")),
     };
     let remedy = (state != State::Ok)
         .then_some("load kvm_intel or kvm_amd and join group kvm; recto run does without");
-    Finding { name: "KVM", state, detail, remedy }
+    Finding {
+        name: "KVM",
+        state,
+        detail,
+        remedy,
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +268,12 @@ mod tests {
         let findings = examine();
         assert_eq!(findings.len(), 6);
         for finding in findings {
-            assert_eq!(finding.remedy.is_some(), finding.state != State::Ok, "{}", finding.name);
+            assert_eq!(
+                finding.remedy.is_some(),
+                finding.state != State::Ok,
+                "{}",
+                finding.name
+            );
         }
     }
 }

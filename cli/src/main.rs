@@ -82,7 +82,10 @@ fn main() -> ExitCode {
 /// `512M` and the like, in bytes: a number and one of K, M, G, T (powers of 1024).
 fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB") {
+    let shift = match text[digits.len()..]
+        .to_ascii_uppercase()
+        .trim_end_matches("IB")
+    {
         "" | "B" => 0,
         "K" => 10,
         "M" => 20,
@@ -90,10 +93,18 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "T" => 40,
         other => return Err(format!("{other} is not a unit: K, M, G or T")),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("{text} is not a size"))?;
-    let bytes = number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too large"))?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text} is not a size"))?;
+    let bytes = number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("{text} is too large"))?;
     const LEAST: u64 = 1 << 20;
-    if bytes < LEAST { Err(format!("{text} is too small: at least 1M")) } else { Ok(bytes) }
+    if bytes < LEAST {
+        Err(format!("{text} is too small: at least 1M"))
+    } else {
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,9 @@ pub(crate) fn check(root: &Path) -> Verdict {
     if written == text {
         Ok(summary)
     } else {
-        Err(vec![format!("{TARGET} is out of date: run cargo xtask coverage --write")])
+        Err(vec![format!(
+            "{TARGET} is out of date: run cargo xtask coverage --write"
+        )])
     }
 }
 
@@ -83,7 +85,11 @@ fn generate(root: &Path) -> Result<(String, String), Vec<String>> {
             findings.push(format!("xtask/rows.toml: {}: no file {file}", row.id));
         }
     }
-    if findings.is_empty() { Ok(render(&rows, &tests)) } else { Err(findings) }
+    if findings.is_empty() {
+        Ok(render(&rows, &tests))
+    } else {
+        Err(findings)
+    }
 }
 
 fn read_rows(root: &Path) -> Result<Vec<Row>, String> {
@@ -96,10 +102,18 @@ fn read_rows(root: &Path) -> Result<Vec<Row>, String> {
 fn tags_of_file(file: &source::RustFile, tests: &mut Tests) {
     let lines: Vec<&str> = file.text.lines().collect();
     for (number, line) in lines.iter().enumerate() {
-        let Some(ids) = line.trim_start().strip_prefix("// row:") else { continue };
-        let Some(function) = tagged_function(&lines, number) else { continue };
+        let Some(ids) = line.trim_start().strip_prefix("// row:") else {
+            continue;
+        };
+        let Some(function) = tagged_function(&lines, number) else {
+            continue;
+        };
         let place = format!("{}: {function}", file.path.display());
-        for id in ids.split([',', ' ']).map(str::trim).filter(|id| !id.is_empty()) {
+        for id in ids
+            .split([',', ' '])
+            .map(str::trim)
+            .filter(|id| !id.is_empty())
+        {
             let places = tests.entry(id.to_string()).or_default();
             if !places.contains(&place) {
                 places.push(place.clone());
@@ -111,28 +125,49 @@ fn tags_of_file(file: &source::RustFile, tests: &mut Tests) {
 /// The function that a tag stands on (above it) or in (below its head).
 fn tagged_function(lines: &[&str], tag: usize) -> Option<String> {
     let indent = |line: &str| line.len() - line.trim_start().len();
-    let below = lines[tag + 1..].iter().take(12).take_while(|line| !line.trim().is_empty());
+    let below = lines[tag + 1..]
+        .iter()
+        .take(12)
+        .take_while(|line| !line.trim().is_empty());
     let on = below
         .filter(|line| indent(line) == indent(lines[tag]))
         .find_map(|line| function_name(line));
-    on.or_else(|| lines[..tag].iter().rev().find_map(|line| function_name(line)))
+    on.or_else(|| {
+        lines[..tag]
+            .iter()
+            .rev()
+            .find_map(|line| function_name(line))
+    })
 }
 
 fn function_name(line: &str) -> Option<String> {
-    let rest = line.split_once("fn ").filter(|(before, _)| !before.contains("//"))?.1;
-    let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let rest = line
+        .split_once("fn ")
+        .filter(|(before, _)| !before.contains("//"))?
+        .1;
+    let name: String = rest
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
     (!name.is_empty()).then_some(name)
 }
 
 fn tags_of_cases(root: &Path, tests: &mut Tests, findings: &mut Vec<String>) {
     for path in source::files(&root.join("conformance/cases"), "toml") {
-        let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        let shown = path
+            .strip_prefix(root)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
         let text = fs::read_to_string(&path).unwrap_or_default();
         match toml::from_str::<CaseFile>(&text) {
             Ok(file) => {
                 for case in file.case {
                     for id in case.rows {
-                        tests.entry(id).or_default().push(format!("{shown}: {}", case.name));
+                        tests
+                            .entry(id)
+                            .or_default()
+                            .push(format!("{shown}: {}", case.name));
                     }
                 }
             }
@@ -151,17 +186,30 @@ fn render(rows: &[Row], tests: &Tests) -> (String, String) {
     for row in rows {
         let places = tests.get(&row.id).map_or(&[][..], Vec::as_slice);
         covered += usize::from(!places.is_empty());
-        let mut shown: Vec<String> =
-            places.iter().take(SHOWN).map(|place| format!("`{place}`")).collect();
+        let mut shown: Vec<String> = places
+            .iter()
+            .take(SHOWN)
+            .map(|place| format!("`{place}`"))
+            .collect();
         if places.len() > SHOWN {
             shown.push(format!("and {} more", places.len() - SHOWN));
         }
-        let listed = if shown.is_empty() { "**missing**".to_string() } else { shown.join("<br>") };
+        let listed = if shown.is_empty() {
+            "**missing**".to_string()
+        } else {
+            shown.join("<br>")
+        };
         let code = |value: &Option<String>| {
-            value.as_ref().map_or_else(|| "-".to_string(), |value| format!("`{value}`"))
+            value
+                .as_ref()
+                .map_or_else(|| "-".to_string(), |value| format!("`{value}`"))
         };
         let (ours, file) = (code(&row.ours), code(&row.file));
-        let _ = writeln!(text, "| {} | {} | {ours} | {file} | {listed} |", row.id, row.name);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {ours} | {file} | {listed} |",
+            row.id, row.name
+        );
     }
     let summary = format!("coverage: {covered} of {} rows have a test", rows.len());
     let _ = write!(text, "\n{covered} of {} rows have a test.\n", rows.len());

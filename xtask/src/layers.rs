@@ -70,7 +70,9 @@ fn rank(groups: &[&[&str]], name: &str) -> Option<usize> {
 }
 
 fn check_manifest(path: &Path, findings: &mut Vec<String>) -> usize {
-    let Ok(text) = fs::read_to_string(path) else { return 0 };
+    let Ok(text) = fs::read_to_string(path) else {
+        return 0;
+    };
     let manifest: Manifest = match toml::from_str(&text) {
         Ok(manifest) => manifest,
         Err(error) => {
@@ -78,7 +80,9 @@ fn check_manifest(path: &Path, findings: &mut Vec<String>) -> usize {
             return 0;
         }
     };
-    let Some(name) = manifest.package.map(|package| package.name) else { return 0 };
+    let Some(name) = manifest.package.map(|package| package.name) else {
+        return 0;
+    };
     let Some(ours) = rank(CRATES, &name) else {
         if name.starts_with("recto") && !name.ends_with("-fuzz") {
             findings.push(format!("{}: crate {name} has no layer", path.display()));
@@ -101,20 +105,33 @@ fn check_mm(root: &Path, findings: &mut Vec<String>) -> usize {
     let folder = Path::new("crates/mm/src");
     let mut edges = 0;
     for file in source::rust_files(root) {
-        let Ok(inside) = file.path.strip_prefix(folder) else { continue };
-        let Some(first) = inside.components().next() else { continue };
-        let module = first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_string();
+        let Ok(inside) = file.path.strip_prefix(folder) else {
+            continue;
+        };
+        let Some(first) = inside.components().next() else {
+            continue;
+        };
+        let module = first
+            .as_os_str()
+            .to_string_lossy()
+            .trim_end_matches(".rs")
+            .to_string();
         if module == "lib" || source::is_test_file(&file.path) {
             continue;
         }
         let Some(ours) = rank(MM_MODULES, &module) else {
-            findings.push(format!("{}: module {module} has no layer", file.path.display()));
+            findings.push(format!(
+                "{}: module {module} has no layer",
+                file.path.display()
+            ));
             continue;
         };
         for (number, line) in file.text.lines().enumerate() {
             let line = line.split("//").next().unwrap_or_default();
             for used in line.split("crate::").skip(1) {
-                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                let used = used
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next();
                 let theirs = used.and_then(|used| rank(MM_MODULES, used));
                 edges += 1;
                 if theirs.is_some_and(|theirs| theirs > ours) {

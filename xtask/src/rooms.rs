@@ -46,11 +46,16 @@ pub(crate) fn check(root: &Path) -> Verdict {
         blocks += unsafety.lines.len();
         if !ROOMS.iter().any(|room| file.path.starts_with(room)) {
             for line in unsafety.lines {
-                findings.push(format!("{}:{line}: unsafe outside the rooms", file.path.display()));
+                findings.push(format!(
+                    "{}:{line}: unsafe outside the rooms",
+                    file.path.display()
+                ));
             }
         } else if !file.text.contains("expect(unsafe_code, reason") {
             let path = file.path.display();
-            findings.push(format!("{path}: a room opens with #![expect(unsafe_code, reason = …)]"));
+            findings.push(format!(
+                "{path}: a room opens with #![expect(unsafe_code, reason = …)]"
+            ));
         }
     }
     for path in FORBIDDING {
@@ -60,7 +65,9 @@ pub(crate) fn check(root: &Path) -> Verdict {
         }
     }
     if findings.is_empty() {
-        Ok(format!("unsafe-rooms: {blocks} unsafe places in {rooms} rooms"))
+        Ok(format!(
+            "unsafe-rooms: {blocks} unsafe places in {rooms} rooms"
+        ))
     } else {
         Err(findings)
     }

@@ -17,18 +17,32 @@ pub(crate) fn check(root: &Path) -> Verdict {
     let mut findings = Vec::new();
     let mut functions = 0;
     let files = source::rust_files(root);
-    for file in files.iter().filter(|file| !source::is_test_file(&file.path)) {
-        let mut budget = Budget { path: &file.path, test_lines: 0, functions: 0, findings: vec![] };
+    for file in files
+        .iter()
+        .filter(|file| !source::is_test_file(&file.path))
+    {
+        let mut budget = Budget {
+            path: &file.path,
+            test_lines: 0,
+            functions: 0,
+            findings: vec![],
+        };
         budget.visit_file(&file.syntax);
         let lines = file.text.lines().count().saturating_sub(budget.test_lines);
         if lines > FILE_LINES {
-            findings.push(format!("{}: {lines} lines, at most {FILE_LINES}", file.path.display()));
+            findings.push(format!(
+                "{}: {lines} lines, at most {FILE_LINES}",
+                file.path.display()
+            ));
         }
         functions += budget.functions;
         findings.append(&mut budget.findings);
     }
     if findings.is_empty() {
-        Ok(format!("sizes: {functions} functions in {} files within budget", files.len()))
+        Ok(format!(
+            "sizes: {functions} functions in {} files within budget",
+            files.len()
+        ))
     } else {
         Err(findings)
     }
@@ -48,17 +62,20 @@ impl Budget<'_> {
         let lines = body.span().end().line + 1 - first;
         let place = format!("{}:{first}: {}", self.path.display(), signature.ident);
         if lines > FUNCTION_LINES {
-            self.findings.push(format!("{place}: {lines} lines, at most {FUNCTION_LINES}"));
+            self.findings
+                .push(format!("{place}: {lines} lines, at most {FUNCTION_LINES}"));
         }
         if signature.inputs.len() > PARAMETERS {
             let count = signature.inputs.len();
-            self.findings.push(format!("{place}: {count} parameters, at most {PARAMETERS}"));
+            self.findings
+                .push(format!("{place}: {count} parameters, at most {PARAMETERS}"));
         }
         for input in &signature.inputs {
             if let syn::FnArg::Typed(typed) = input
                 && matches!(&*typed.ty, syn::Type::Path(path) if path.path.is_ident("bool"))
             {
-                self.findings.push(format!("{place}: a bool parameter; name the two cases"));
+                self.findings
+                    .push(format!("{place}: a bool parameter; name the two cases"));
             }
         }
     }
