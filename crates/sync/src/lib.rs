@@ -43,7 +43,7 @@ pub use epoch::{Pin, Rcu, barrier, is_pinned, pin, retire};
 pub use lock::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use once::Once;
 pub use platform::{MAX_CPUS, Platform, PlatformAlreadySet, cpu, nr_cpus, platform, set_platform};
-pub use proof::{MayInstall, Stable};
+pub use proof::{Detached, MayInstall, Stable};
 pub use seq::{SeqCount, SeqSnapshot, SeqWrite};
 pub use wait::WaitQueue;
 

@@ -5,8 +5,11 @@
 //! | walk | [`Stable`], or a [`Pin`](crate::Pin) for snapshots only | mmap, VMA and rmap guards |
 //! | install | [`MayInstall`] | mmap and VMA guards, not rmap |
 //! | zap | [`Stable`] and a gather | as walk |
+//! | free tables | [`Detached`], by value | what has unlinked the range, and nothing else |
 //!
 //! The traits are here so that neither the areas nor the reverse map need to know the page table.
+
+use addr::{VirtAddr, VirtRange};
 
 /// Its holder knows that no table of the range it stands for goes away.
 ///
@@ -26,3 +29,22 @@ pub trait Stable {}
     label = "an mmap or VMA guard does; an rmap guard is not enough"
 )]
 pub trait MayInstall: Stable {}
+
+/// A range that nobody can reach any more: it is out of the tree and of every reverse map, and its
+/// entries have been zapped. Its page tables may be freed, once: it is given by value.
+///
+/// Only the step that does the unlinking may make one, so its constructor is private to it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not prove that the range is unlinked",
+    label = "only what has left the tree and every reverse map may lose its page tables"
+)]
+pub trait Detached {
+    /// The range.
+    fn range(&self) -> VirtRange;
+
+    /// The end of the area before it; the start of the space if there is none.
+    fn floor(&self) -> VirtAddr;
+
+    /// The start of the area behind it; `None` if there is none.
+    fn ceiling(&self) -> Option<VirtAddr>;
+}
