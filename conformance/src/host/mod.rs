@@ -1,0 +1,136 @@
+//! The host kernel as a subject: a small process that does what it is told, and its controller.
+//!
+//! The controller is the test; the process (the *agent*) is this crate's own binary with a hidden
+//! subcommand, so that a crash is an outcome and nothing of the test lies in the space under test.
+//! The agent allocates nothing once it has started. The same agent under `recto run` is the
+//! subject of the runner `traced`.
+
+mod access;
+pub mod agent;
+mod controller;
+mod status;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+use crate::subject::{Broken, Release, Runner, Subject};
+
+pub use controller::Controller;
+
+/// The argument that makes the `conformance` binary an agent.
+pub const AGENT: &str = "agent";
+
+/// Performs cases on the host kernel.
+#[derive(Debug)]
+pub struct Host {
+    agent: PathBuf,
+}
+
+impl Host {
+    /// With the `conformance` binary at this path.
+    #[must_use]
+    pub fn new(agent: impl Into<PathBuf>) -> Self {
+        Self { agent: agent.into() }
+    }
+}
+
+impl Runner for Host {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        refusal_of_page_size()
+    }
+
+    fn offers(&self, need: &str) -> bool {
+        match need {
+            "root" => fs::metadata("/proc/self").is_ok_and(|own| owner(&own) == 0),
+            "pkeys" => cpu_has("ospke"),
+            "readonly_seal" | "proc_mem" | "process_vm" | "mseal" | "memfd" | "punch" => true,
+            _ => false,
+        }
+    }
+
+    fn start(&self, dir: &Path) -> Result<Box<dyn Subject>, Broken> {
+        let mut command = Command::new(&self.agent);
+        command.arg(AGENT);
+        let controller = Controller::start(command, dir, host_release()?)?;
+        Ok(Box::new(controller))
+    }
+}
+
+/// Performs cases on a process under `recto run`.
+#[derive(Debug)]
+pub struct Traced {
+    recto: PathBuf,
+    agent: PathBuf,
+}
+
+impl Traced {
+    /// With the `recto` and `conformance` binaries at these paths.
+    #[must_use]
+    pub fn new(recto: impl Into<PathBuf>, agent: impl Into<PathBuf>) -> Self {
+        Self { recto: recto.into(), agent: agent.into() }
+    }
+}
+
+impl Runner for Traced {
+    fn name(&self) -> &'static str {
+        "traced"
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        if !self.recto.exists() {
+            return Some(format!("no {}: build the package recto-cli", self.recto.display()));
+        }
+        let tried = Command::new(&self.recto).args(["run", "--", "/bin/true"]).output();
+        match tried {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stderr);
+                let line = text.lines().next().unwrap_or("it said nothing").to_string();
+                Some(format!("recto cannot run /bin/true here: {line}"))
+            }
+            Err(error) => Some(format!("{}: {error}", self.recto.display())),
+        }
+    }
+
+    fn offers(&self, need: &str) -> bool {
+        matches!(need, "process_vm" | "memfd" | "punch")
+    }
+
+    fn start(&self, dir: &Path) -> Result<Box<dyn Subject>, Broken> {
+        let mut command = Command::new(&self.recto);
+        command.args(["run", "--"]).arg(&self.agent).arg(AGENT);
+        let controller = Controller::start(command, dir, Release::REFERENCE)?;
+        Ok(Box::new(controller))
+    }
+}
+
+/// The release of the running kernel.
+pub fn host_release() -> Result<Release, Broken> {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(broken)?;
+    Release::parse(&text).ok_or_else(|| Broken(format!("not a release: {text}")))
+}
+
+fn refusal_of_page_size() -> Option<String> {
+    let x86 = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    (!x86).then(|| "the cases speak of Linux on x86-64".into())
+}
+
+fn cpu_has(flag: &str) -> bool {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|word| word == flag))
+}
+
+fn owner(metadata: &fs::Metadata) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    metadata.uid()
+}
+
+fn broken(error: io::Error) -> Broken {
+    Broken(error.to_string())
+}
