@@ -1,0 +1,100 @@
+//! Descriptors of other tasks, and files that live in memory.
+#![expect(unsafe_code, reason = "host calls that make descriptors or map memory")]
+
+use super::{HostError, Tid};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+fn owned(number: libc::c_long) -> Result<OwnedFd, HostError> {
+    if number < 0 {
+        return Err(HostError::last());
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
+}
+
+/// A handle on a process, or on one thread of it.
+pub(crate) fn open_task(tid: Tid) -> Result<OwnedFd, HostError> {
+    const PIDFD_THREAD: libc::c_long = libc::O_EXCL as libc::c_long;
+    // SAFETY: numbers alone.
+    let thread = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, tid.raw(), PIDFD_THREAD) });
+    thread.or_else(|_| {
+        // SAFETY: numbers alone.
+        owned(unsafe { libc::syscall(libc::SYS_pidfd_open, tid.raw(), 0) })
+    })
+}
+
+/// A duplicate of descriptor `number` of the task that `task` is a handle on.
+pub(crate) fn take(task: BorrowedFd<'_>, number: i32) -> Result<OwnedFd, HostError> {
+    // SAFETY: numbers alone.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, task.as_raw_fd(), number, 0) })
+}
+
+/// A file in memory holding `contents`, that nobody can change any more.
+pub(crate) fn sealed_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<OwnedFd, HostError> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: a string that ends with zero.
+    let with_exec = unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_EXEC) };
+    let number = if with_exec >= 0 {
+        with_exec
+    } else {
+        // SAFETY: as above, for kernels that do not know the flag.
+        unsafe { libc::memfd_create(name.as_ptr(), flags) }
+    };
+    let mut file = File::from(owned(number.into())?);
+    file.write_all(contents)?;
+    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    // SAFETY: numbers alone.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } < 0 {
+        return Err(HostError::last());
+    }
+    Ok(file.into())
+}
+
+/// A file in memory holding `contents`, as a reader of a `/proc` file expects it: at offset zero,
+/// and not writable through this descriptor.
+pub(crate) fn text_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<OwnedFd, HostError> {
+    let writable = sealed_file(name, contents)?;
+    let path = format!("/proc/self/fd/{}", writable.as_raw_fd());
+    Ok(File::open(path)?.into())
+}
+
+/// The flags a descriptor was opened with.
+pub(crate) fn open_flags(descriptor: BorrowedFd<'_>) -> Result<i32, HostError> {
+    // SAFETY: numbers alone.
+    let flags = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 { Err(HostError::last()) } else { Ok(flags) }
+}
+
+/// The type of the filesystem that a file is on.
+pub(crate) fn filesystem_kind(descriptor: BorrowedFd<'_>) -> Result<i64, HostError> {
+    // SAFETY: the structure is integers, so zeroes are one.
+    let mut statfs: libc::statfs = unsafe { core::mem::zeroed() };
+    // SAFETY: the structure is of the size that is stored.
+    if unsafe { libc::fstatfs(descriptor.as_raw_fd(), &raw mut statfs) } < 0 {
+        return Err(HostError::last());
+    }
+    Ok(statfs.f_type)
+}
+
+/// Whether the host lets this file be mapped, found by mapping and unmapping one page of it.
+pub(crate) fn probe_mapping(descriptor: BorrowedFd<'_>) -> Result<(), HostError> {
+    // SAFETY: a mapping at a place that the kernel chooses overlaps nothing.
+    let at = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            4096,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            descriptor.as_raw_fd(),
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED {
+        return Err(HostError::last());
+    }
+    // SAFETY: the mapping just made, which nothing points into.
+    unsafe { libc::munmap(at, 4096) };
+    Ok(())
+}

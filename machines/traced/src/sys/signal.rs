@@ -1,0 +1,117 @@
+//! Signals: sent to tasks, and those that come to this process.
+#![expect(unsafe_code, reason = "signal handlers and kill are host calls")]
+
+use super::Tid;
+use core::sync::atomic::{AtomicI32, Ordering};
+
+/// Sends a signal to a process; that it is gone already is no error.
+pub(crate) fn kill(tid: Tid, signal: i32) {
+    // SAFETY: numbers alone.
+    unsafe { libc::kill(tid.raw(), signal) };
+}
+
+/// Sends a signal to one thread of a process.
+pub(crate) fn kill_thread(process: Tid, thread: Tid, signal: i32) {
+    // SAFETY: numbers alone.
+    unsafe { libc::syscall(libc::SYS_tgkill, process.raw(), thread.raw(), signal) };
+}
+
+/// Stops the calling process until it is continued.
+pub(crate) fn stop_self() {
+    // SAFETY: numbers alone.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// Ends the calling process by `signal`, as far as it can be ended by it.
+pub fn end_self_by(signal: i32) {
+    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: 1. the limit is read by the call. 2. the default action runs no code of ours. 3. the
+    // set holds one signal.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set: libc::sigset_t = core::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, core::ptr::null_mut());
+        libc::raise(signal);
+    }
+}
+
+static BELL: AtomicI32 = AtomicI32::new(0);
+static ENDING: AtomicI32 = AtomicI32::new(0);
+
+/// The signals that ask this process to end its tree.
+const END: [i32; 2] = [libc::SIGTERM, libc::SIGHUP];
+/// The signals of the terminal: the tree gets them too, and decides.
+const TERMINAL: [i32; 5] =
+    [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _frame: *mut libc::c_void) {
+    let sent_by_task = if info.is_null() {
+        false
+    } else {
+        // SAFETY: the kernel passes a valid siginfo to a handler with SA_SIGINFO.
+        unsafe { (*info).si_code <= 0 }
+    };
+    let interrupt = matches!(signal, libc::SIGINT | libc::SIGQUIT);
+    if END.contains(&signal) || (interrupt && sent_by_task) {
+        ENDING.store(signal, Ordering::SeqCst);
+        let bell = BELL.load(Ordering::SeqCst);
+        if bell > 0 {
+            // SAFETY: kill may be called in a handler; numbers alone.
+            unsafe { libc::kill(bell, libc::SIGUSR1) };
+        }
+    }
+}
+
+/// The signals of this process, answered for a tree of programs while it lives.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    before: Vec<(i32, libc::sigaction)>,
+}
+
+impl Answered {
+    /// From now on a request to end is noted and rings the bell, and the terminal's signals are
+    /// left to the programs. Signals that are ignored stay so.
+    pub(crate) fn ringing(bell: Tid) -> Self {
+        BELL.store(bell.raw(), Ordering::SeqCst);
+        ENDING.store(0, Ordering::SeqCst);
+        let mut before = Vec::new();
+        for signal in END.into_iter().chain(TERMINAL) {
+            // SAFETY: 1. zeroes are an empty action. 2. the handler is async-signal-safe: atomics
+            // and kill. 3. both actions outlive the calls.
+            unsafe {
+                let mut old: libc::sigaction = core::mem::zeroed();
+                libc::sigaction(signal, core::ptr::null(), &raw mut old);
+                if old.sa_sigaction == libc::SIG_IGN {
+                    continue;
+                }
+                let mut new: libc::sigaction = core::mem::zeroed();
+                new.sa_sigaction = note as *const () as usize;
+                new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+                libc::sigaction(signal, &raw const new, core::ptr::null_mut());
+                before.push((signal, old));
+            }
+        }
+        Self { before }
+    }
+
+    /// The signal that asked for the end, if one did.
+    pub(crate) fn ending() -> Option<i32> {
+        match ENDING.load(Ordering::SeqCst) {
+            0 => None,
+            signal => Some(signal),
+        }
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        BELL.store(0, Ordering::SeqCst);
+        for (signal, action) in &self.before {
+            // SAFETY: an action that was in force before.
+            unsafe { libc::sigaction(*signal, &raw const *action, core::ptr::null_mut()) };
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Waiting for stops and ends of traced tasks.
+#![expect(unsafe_code, reason = "waitpid stores through a raw pointer")]
+
+use super::{Gone, Tid};
+
+/// How a task stopped or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It ended by itself.
+    Exited {
+        /// Its status.
+        status: i32,
+    },
+    /// A signal ended it.
+    Killed {
+        /// The signal.
+        signal: i32,
+        /// Whether a core was written.
+        core: bool,
+    },
+    /// It enters a call that the filter asks about.
+    Seccomp,
+    /// It enters or leaves a call, and was resumed to stop there.
+    CallEdge,
+    /// A signal is about to be delivered.
+    Signal(i32),
+    /// It made a task; the event message is its number.
+    Birth,
+    /// It runs a new program.
+    Exec,
+    /// It is about to end.
+    Ending,
+    /// A stopping signal stopped its process.
+    GroupStop(i32),
+    /// It was interrupted, has just been born, or its process goes on after a stop.
+    Attention,
+    /// An event that is not asked for.
+    Other,
+}
+
+/// Why no stop could be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoStop {
+    /// There is nothing left to wait for.
+    NoTasks,
+    /// A signal came.
+    Interrupted,
+}
+
+fn decode(status: i32) -> Stop {
+    if libc::WIFEXITED(status) {
+        return Stop::Exited { status: libc::WEXITSTATUS(status) };
+    }
+    if libc::WIFSIGNALED(status) {
+        return Stop::Killed {
+            signal: libc::WTERMSIG(status),
+            core: libc::WCOREDUMP(status),
+        };
+    }
+    let signal = libc::WSTOPSIG(status);
+    match status >> 16 {
+        0 if signal == libc::SIGTRAP | 0x80 => Stop::CallEdge,
+        0 => Stop::Signal(signal),
+        libc::PTRACE_EVENT_SECCOMP => Stop::Seccomp,
+        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+            Stop::Birth
+        }
+        libc::PTRACE_EVENT_EXEC => Stop::Exec,
+        libc::PTRACE_EVENT_EXIT => Stop::Ending,
+        libc::PTRACE_EVENT_STOP => match signal {
+            libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+                Stop::GroupStop(signal)
+            }
+            _ => Stop::Attention,
+        },
+        _ => Stop::Other,
+    }
+}
+
+fn wait(tid: i32, flags: i32) -> Result<(i32, i32), i32> {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    let answer = unsafe { libc::waitpid(tid, &raw mut status, flags) };
+    if answer < 0 {
+        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::ECHILD));
+    }
+    Ok((answer, status))
+}
+
+/// Waits for the next stop or end of any task that the calling thread traces or made.
+pub(crate) fn any() -> Result<(Tid, Stop), NoStop> {
+    match wait(-1, libc::__WALL | libc::__WNOTHREAD) {
+        Ok((tid, status)) => Ok((Tid::new(tid), decode(status))),
+        Err(libc::EINTR) => Err(NoStop::Interrupted),
+        Err(_) => Err(NoStop::NoTasks),
+    }
+}
+
+/// Waits for the next stop or end of one task.
+pub(crate) fn one(tid: Tid) -> Result<Stop, Gone> {
+    loop {
+        match wait(tid.raw(), libc::__WALL | libc::__WNOTHREAD) {
+            Ok((_, status)) => return Ok(decode(status)),
+            Err(libc::EINTR) => {}
+            Err(_) => return Err(Gone),
+        }
+    }
+}
+
+/// The next stop or end of one task, if it has come.
+pub(crate) fn poll_one(tid: Tid) -> Result<Option<Stop>, Gone> {
+    match wait(tid.raw(), libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG) {
+        Ok((0, _)) | Err(libc::EINTR) => Ok(None),
+        Ok((_, status)) => Ok(Some(decode(status))),
+        Err(_) => Err(Gone),
+    }
+}
