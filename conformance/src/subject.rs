@@ -242,7 +242,7 @@ pub struct Broken(pub String);
 ///
 /// The first process starts with a window of 64 GiB at [`WINDOW`] in which nothing is mapped, and
 /// with nothing free above its next `mmap(NULL)`; without capabilities; with the resource limits
-/// memlock 8 MiB, stack 8 MiB, the others unlimited.
+/// memlock at least 8 MiB, stack 8 MiB, the others unlimited.
 pub trait Subject {
     /// Whose behaviour it shows.
     fn release(&self) -> Release;

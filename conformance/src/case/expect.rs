@@ -87,6 +87,7 @@ impl Expect {
         match text {
             "ok" => return Ok(Self::Success),
             "any" => return Ok(Self::Any),
+            "pages" => return Ok(Self::Pages(String::new())),
             "empty" => return Ok(Self::Areas(Vec::new())),
             _ => {}
         }

@@ -28,12 +28,12 @@ pub fn serve(path: &str) -> ! {
     without_randomisation();
     let address = Address::of(path);
     access::catch();
-    let mut buffer = take_buffer();
+    let buffer = take_buffer();
     buffer.fill(1);
     settle();
-    drop_capabilities();
     set_limits();
-    let mut agent = Agent { socket: address.connect(), address, buffer: &mut buffer };
+    drop_capabilities();
+    let mut agent = Agent { socket: address.connect(), address, buffer };
     agent.greet();
     loop {
         agent.request();
@@ -57,8 +57,9 @@ fn without_randomisation() {
 fn take_buffer() -> &'static mut [u8] {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     assert!(!TAKEN.swap(true, Ordering::Relaxed), "the agent serves once");
+    let buffer = &raw mut BUFFER;
     // SAFETY: handed out once, as the flag shows.
-    unsafe { &mut *(&raw mut BUFFER) }
+    unsafe { &mut *buffer }
 }
 
 /// Fills every gap between the libraries, so that the next mapping goes below all of them, and
@@ -102,8 +103,8 @@ fn drop_capabilities() {
 }
 
 fn set_limits() {
-    for resource in [libc::RLIMIT_MEMLOCK, libc::RLIMIT_STACK] {
-        let limit = libc::rlimit { rlim_cur: 8 << 20, rlim_max: libc::RLIM_INFINITY };
+    for (resource, bytes) in [(libc::RLIMIT_MEMLOCK, 64 << 20), (libc::RLIMIT_STACK, 8 << 20)] {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
         let lower = libc::rlimit { rlim_cur: 8 << 20, rlim_max: 8 << 20 };
         // SAFETY: both structures are valid; without the right to raise, the lower is set.
         unsafe {

@@ -13,7 +13,7 @@ use super::wire::{
 };
 use super::{broken, status};
 use crate::subject::{
-    Access, Accessed, Broken, Call, Caught, Door, Operand, Outside, Release, Returned, Subject,
+    Access, Accessed, Broken, Call, Caught, Door, Operand, Outside, Release, Returned, Subject, Sys,
     Transfer, Usage, Who,
 };
 
@@ -166,6 +166,19 @@ impl Controller {
     }
 }
 
+impl Controller {
+    /// The limit that a case sets is the soft one: the hard one stays, so that it can go up again.
+    fn with_hard_limit(&mut self, who: Who, call: &Call) -> Result<Vec<u8>, Broken> {
+        let mut ask = head(Op::Call, libc::SYS_getrlimit.cast_unsigned(), 16);
+        if let Operand::Value(resource) = call.operands[0] {
+            ask[OPERANDS] = resource;
+        }
+        ask[MASK] = 0b10;
+        let now = self.ask(who, ask, &[0; 16])?.bytes;
+        Ok([&call.input[..8], &now[8..]].concat())
+    }
+}
+
 impl Subject for Controller {
     fn release(&self) -> Release {
         self.release
@@ -180,7 +193,11 @@ impl Subject for Controller {
                 Operand::Buffer => head[MASK] |= 1 << place,
             }
         }
-        let reply = self.ask(who, head, &call.input)?;
+        let input = match call.sys {
+            Sys::Setrlimit => self.with_hard_limit(who, call)?,
+            _ => call.input.clone(),
+        };
+        let reply = self.ask(who, head, &input)?;
         Ok(Returned { value: reply.value(), output: reply.bytes })
     }
 

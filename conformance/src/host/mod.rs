@@ -42,14 +42,15 @@ impl Runner for Host {
     }
 
     fn unavailable(&self) -> Option<String> {
-        refusal_of_page_size()
+        other_platform()
     }
 
     fn offers(&self, need: &str) -> bool {
         match need {
             "root" => fs::metadata("/proc/self").is_ok_and(|own| owner(&own) == 0),
             "pkeys" => cpu_has("ospke"),
-            "readonly_seal" | "proc_mem" | "process_vm" | "mseal" | "memfd" | "punch" => true,
+            "memory_failure" => Path::new("/proc/sys/vm/memory_failure_recovery").exists(),
+            "proc_mem" | "process_vm" | "mseal" | "guard" | "memfd" | "punch" => true,
             _ => false,
         }
     }
@@ -116,7 +117,7 @@ pub fn host_release() -> Result<Release, Broken> {
     Release::parse(&text).ok_or_else(|| Broken(format!("not a release: {text}")))
 }
 
-fn refusal_of_page_size() -> Option<String> {
+fn other_platform() -> Option<String> {
     let x86 = cfg!(all(target_os = "linux", target_arch = "x86_64"));
     (!x86).then(|| "the cases speak of Linux on x86-64".into())
 }
