@@ -71,7 +71,10 @@ const MAKERS: &[(u64, Maker)] = &[
 /// A random case of so many steps.
 #[must_use]
 pub fn case(seed: u64, steps: usize) -> Case {
-    let mut author = Author { random: Random::new(seed), people: 1 };
+    let mut author = Author {
+        random: Random::new(seed),
+        people: 1,
+    };
     let mut text = String::from("fd = open(f, rdwr)\nro = open(f, rdonly)\n");
     for _ in 0..steps {
         text.push_str(&author.step());
@@ -85,7 +88,11 @@ pub fn case(seed: u64, steps: usize) -> Case {
 fn named(name: String, text: &str) -> Case {
     let steps = Script::try_from(text.to_string()).unwrap_or_else(|error| panic!("{error}"));
     let size = format!("{}p-100", FILE_PAGES);
-    let file = FileSetup { size: Some(size), text: None, mode: None };
+    let file = FileSetup {
+        size: Some(size),
+        text: None,
+        mode: None,
+    };
     Case {
         name,
         about: String::new(),
@@ -133,13 +140,24 @@ impl Author {
     }
 
     fn prot(&mut self) -> &'static str {
-        self.random.pick(&["rw", "rw", "rw", "r", "none", "rx", "rwx", "w"])
+        *self
+            .random
+            .pick::<&str>(&["rw", "rw", "rw", "r", "none", "rx", "rwx", "w"])
     }
 
     fn map_private(&mut self) -> String {
         let (start, pages) = self.range();
         let prot = self.prot();
-        let flags = self.random.pick(&["", "", "", "", "|noreserve", "|populate", "|growsdown", "|noreplace"]);
+        let flags = self.random.pick(&[
+            "",
+            "",
+            "",
+            "",
+            "|noreserve",
+            "|populate",
+            "|growsdown",
+            "|noreplace",
+        ]);
         format!("mmap(w+{start}p, {pages}p, {prot}, private|anon|fixed{flags})")
     }
 
@@ -174,7 +192,9 @@ impl Author {
         let (to, length) = self.range();
         match self.random.below(6) {
             0 => format!("mremap(w+{start}p, {pages}p, {length}p, 0)"),
-            1 => format!("mremap(w+{start}p, {pages}p, {pages}p, maymove|dontunmap|fixed, w+{to}p)"),
+            1 => {
+                format!("mremap(w+{start}p, {pages}p, {pages}p, maymove|dontunmap|fixed, w+{to}p)")
+            }
             2 => format!("mremap(w+{start}p, 0, {length}p, maymove|fixed, w+{to}p)"),
             3 => format!("mremap(w+{start}p, {pages}p, {length}p, maymove|fixed, w+{to}p)"),
             _ => format!("mremap(w+{start}p, {pages}p, {pages}p, maymove|fixed, w+{to}p)"),
@@ -260,14 +280,19 @@ impl Author {
         let value = self.random.below(26);
         let letter = char::from(b'a' + u8::try_from(value).unwrap_or_default());
         match self.random.below(4) {
-            0 => format!("ftruncate(fd, {page}p+{})", self.random.pick(&[0, 10, 4000])),
+            0 => format!(
+                "ftruncate(fd, {page}p+{})",
+                self.random.pick(&[0, 10, 4000])
+            ),
             1 => format!("pread(fd, 16, {page}p)"),
             _ => format!("pwrite(fd, \"{letter}\"*10, {page}p+20)"),
         }
     }
 
     fn counter(&mut self) -> String {
-        let name = self.random.pick(&["anon", "total", "data", "locked", "stack"]);
+        let name = self
+            .random
+            .pick(&["anon", "total", "data", "locked", "stack"]);
         format!("counter({name})")
     }
 }
@@ -287,7 +312,9 @@ pub struct Difference {
 #[must_use]
 pub fn difference(first: &Report, second: &Report) -> Option<Difference> {
     let pairs = first.steps.iter().zip(&second.steps);
-    let found = pairs.into_iter().find(|(one, other)| !same(&one.observed, &other.observed));
+    let found = pairs
+        .into_iter()
+        .find(|(one, other)| !same(&one.observed, &other.observed));
     if let Some((one, other)) = found {
         return Some(Difference {
             step: one.step.clone(),
@@ -337,8 +364,17 @@ pub fn shrink(case: &Case, differ: &mut dyn FnMut(&Case) -> bool) -> Case {
 /// A case as one would write it.
 #[must_use]
 pub fn written(case: &Case) -> String {
-    let steps: Vec<&str> = case.steps.steps.iter().map(|step| step.text.as_str()).collect();
-    let size = case.files.values().find_map(|file| file.size.clone()).unwrap_or_default();
+    let steps: Vec<&str> = case
+        .steps
+        .steps
+        .iter()
+        .map(|step| step.text.as_str())
+        .collect();
+    let size = case
+        .files
+        .values()
+        .find_map(|file| file.size.clone())
+        .unwrap_or_default();
     format!(
         "[[case]]\nname = \"{}\"\nrows = []\nfiles = {{ f = {{ size = \"{size}\" }} }}\nsteps = '''\n{}\n'''\n",
         case.name,
@@ -359,7 +395,12 @@ mod tests {
     #[test]
     fn shrinking_keeps_what_is_needed() {
         let long = case(3, 30);
-        let needs = |case: &Case| case.steps.steps.iter().any(|step| step.text.starts_with("maps"));
+        let needs = |case: &Case| {
+            case.steps
+                .steps
+                .iter()
+                .any(|step| step.text.starts_with("maps"))
+        };
         let least = shrink(&long, &mut |case| needs(case));
         assert_eq!(least.steps.steps.len(), 1);
     }

@@ -71,7 +71,8 @@ pub fn run(runner: &dyn Runner, case: &Case) -> Outcome {
 
 fn attempt(runner: &dyn Runner, case: &Case) -> Result<Option<Report>, Broken> {
     let dir = Scratch::create().map_err(|error| Broken(error.to_string()))?;
-    case.create_files(&dir.0).map_err(|error| Broken(error.to_string()))?;
+    case.create_files(&dir.0)
+        .map_err(|error| Broken(error.to_string()))?;
     let mut subject = runner.start(&dir.0)?;
     if !case.applies_to(subject.release()) {
         return Ok(None);
@@ -83,7 +84,10 @@ fn unstarted(case: &Case, broken: &Broken) -> Report {
     Report {
         case: case.name.clone(),
         theme: case.theme.clone(),
-        steps: vec![crate::perform::broken_step("the start of the subject", broken)],
+        steps: vec![crate::perform::broken_step(
+            "the start of the subject",
+            broken,
+        )],
     }
 }
 
@@ -116,7 +120,11 @@ impl Drop for Scratch {
 }
 
 /// Performs many, saying each to `tell` when it is done.
-pub fn run_all(runner: &dyn Runner, cases: &[Case], tell: &mut dyn FnMut(&Outcome)) -> Vec<Outcome> {
+pub fn run_all(
+    runner: &dyn Runner,
+    cases: &[Case],
+    tell: &mut dyn FnMut(&Outcome),
+) -> Vec<Outcome> {
     let each = cases.iter().map(|case| {
         let outcome = run(runner, case);
         tell(&outcome);
@@ -130,7 +138,9 @@ pub fn run_all(runner: &dyn Runner, cases: &[Case], tell: &mut dyn FnMut(&Outcom
 pub fn failures(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     for outcome in outcomes.iter().filter(|outcome| outcome.failed()) {
-        let Outcome::Performed(report) = outcome else { continue };
+        let Outcome::Performed(report) = outcome else {
+            continue;
+        };
         let _ = writeln!(text, "FAILED {}/{}", report.theme, report.case);
         for step in report.failures() {
             let expected = step.expected.as_deref().unwrap_or_default();
@@ -173,9 +183,20 @@ pub fn summary(runner: &str, outcomes: &[Outcome]) -> String {
             }
         }
     }
-    let mut text = format!("{runner:<14} {:>7} {:>7} {:>8}\n", "passed", "failed", "skipped");
-    for (name, counts) in themes.iter().map(|(name, counts)| (*name, counts)).chain([("all", &sum)]) {
-        let Counts { passed, failed, skipped } = counts;
+    let mut text = format!(
+        "{runner:<14} {:>7} {:>7} {:>8}\n",
+        "passed", "failed", "skipped"
+    );
+    for (name, counts) in themes
+        .iter()
+        .map(|(name, counts)| (*name, counts))
+        .chain([("all", &sum)])
+    {
+        let Counts {
+            passed,
+            failed,
+            skipped,
+        } = counts;
         let _ = writeln!(text, "{name:<14} {passed:>7} {failed:>7} {skipped:>8}");
     }
     for (why, count) in reasons {

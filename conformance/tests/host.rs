@@ -20,6 +20,14 @@ fn every_case_is_true_of_the_host_kernel() {
     let outcomes = suite::run_all(&runner, &cases, &mut |_| {});
     println!("{}", suite::summary(runner.name(), &outcomes));
     let failed = outcomes.iter().filter(|outcome| outcome.failed()).count();
-    assert!(failed == 0, "{failed} cases failed\n{}", suite::failures(&outcomes));
-    assert!(!outcomes.iter().all(|outcome| matches!(outcome, Outcome::Skipped { .. })));
+    assert!(
+        failed == 0,
+        "{failed} cases failed\n{}",
+        suite::failures(&outcomes)
+    );
+    assert!(
+        !outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Outcome::Skipped { .. }))
+    );
 }

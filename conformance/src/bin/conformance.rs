@@ -22,9 +22,16 @@ fn main() -> ExitCode {
         agent::serve(socket);
     }
     let json = args.iter().any(|arg| arg == "--json");
-    let mut words = args.iter().filter(|arg| !arg.starts_with("--")).map(String::as_str);
+    let mut words = args
+        .iter()
+        .filter(|arg| !arg.starts_with("--"))
+        .map(String::as_str);
     match words.next().map(runner) {
-        Some(Ok(runner)) => hold(runner.as_ref(), words.next(), if json { tell_json } else { tell }),
+        Some(Ok(runner)) => hold(
+            runner.as_ref(),
+            words.next(),
+            if json { tell_json } else { tell },
+        ),
         Some(Err(why)) => {
             eprintln!("conformance: {why}");
             ExitCode::FAILURE
@@ -67,7 +74,11 @@ fn hold(runner: &dyn Runner, filter: Option<&str>, tell: fn(&Outcome)) -> ExitCo
     eprintln!();
     eprint!("{}", suite::failures(&outcomes));
     eprint!("{}", suite::summary(runner.name(), &outcomes));
-    if outcomes.iter().any(Outcome::failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if outcomes.iter().any(Outcome::failed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn tell(outcome: &Outcome) {

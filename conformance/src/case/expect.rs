@@ -74,7 +74,10 @@ impl Expectation {
                 };
                 Ok(Self { result, faults })
             }
-            _ => Ok(Self { result: Expect::parse(text)?, faults: None }),
+            _ => Ok(Self {
+                result: Expect::parse(text)?,
+                faults: None,
+            }),
         }
     }
 }
@@ -92,7 +95,9 @@ impl Expect {
             _ => {}
         }
         if let Some(unit) = text.strip_prefix("aligned ") {
-            let unit = Expr::parse(unit)?.value(&super::Symbols::new()).map_err(ParseError::new)?;
+            let unit = Expr::parse(unit)?
+                .value(&super::Symbols::new())
+                .map_err(ParseError::new)?;
             return Ok(Self::Aligned(unit));
         }
         if let Some(pages) = text.strip_prefix("pages ") {
@@ -109,7 +114,11 @@ impl Expect {
             return parse::bytes(text).map(Self::Bytes);
         }
         if text.contains(" r") || text.contains(" -") {
-            return parse::pieces(text).into_iter().map(AreaLine::parse).collect::<Result<_, _>>().map(Self::Areas);
+            return parse::pieces(text)
+                .into_iter()
+                .map(AreaLine::parse)
+                .collect::<Result<_, _>>()
+                .map(Self::Areas);
         }
         Expr::parse(text).map(Self::Value)
     }
@@ -121,14 +130,24 @@ impl AreaLine {
         let (range, rest) = text.split_once(' ').ok_or_else(wrong)?;
         let (start, end) = range.split_once('-').ok_or_else(wrong)?;
         let mut words = rest.split_whitespace().peekable();
-        let perms = words.next().filter(|perms| perms.len() == 4).ok_or_else(wrong)?.to_string();
+        let perms = words
+            .next()
+            .filter(|perms| perms.len() == 4)
+            .ok_or_else(wrong)?
+            .to_string();
         let pgoff = match words.next_if(|word| word.starts_with('@')) {
             Some(word) => word[1..].parse().map_err(|_| wrong())?,
             None => 0,
         };
         let number = |text: &str| text.parse::<i64>().map_err(|_| wrong());
         let name = words.collect::<Vec<_>>().join(" ");
-        Ok(Self { start: number(start)?, end: number(end)?, perms, pgoff, name })
+        Ok(Self {
+            start: number(start)?,
+            end: number(end)?,
+            perms,
+            pgoff,
+            name,
+        })
     }
 }
 
@@ -150,14 +169,22 @@ impl fmt::Display for AreaLine {
 pub fn area_lines(text: &str, from: u64, to: u64, dir: &str) -> Result<Vec<AreaLine>, String> {
     let mut areas = Vec::new();
     for line in text.lines() {
-        let area = Line::parse(line).ok_or_else(|| format!("not in the kernel's form: {line:?}"))?;
+        let area =
+            Line::parse(line).ok_or_else(|| format!("not in the kernel's form: {line:?}"))?;
         let (start, end) = (area.start.max(from), area.end.min(to));
         if start >= end {
             continue;
         }
-        let name = area.name.strip_prefix(dir).map_or(area.name, |rest| rest.trim_start_matches('/'));
+        let name = area
+            .name
+            .strip_prefix(dir)
+            .map_or(area.name, |rest| rest.trim_start_matches('/'));
         let backed = area.inode != 0;
-        let skipped = if backed { (start - area.start) / 4096 } else { 0 };
+        let skipped = if backed {
+            (start - area.start) / 4096
+        } else {
+            0
+        };
         areas.push(AreaLine {
             start: pages(start, from),
             end: pages(end, from),
@@ -200,6 +227,13 @@ impl<'t> Line<'t> {
         if !name.is_empty() {
             printed = format!("{printed:<73}{name}");
         }
-        (printed == line).then_some(Self { start, end, perms, offset, inode, name })
+        (printed == line).then_some(Self {
+            start,
+            end,
+            perms,
+            offset,
+            inode,
+            name,
+        })
     }
 }

@@ -36,7 +36,12 @@ impl Expr {
     /// A plain number.
     #[must_use]
     pub fn number(value: u64) -> Self {
-        Self { terms: vec![Term { sign: Sign::Plus, what: What::Number(value) }] }
+        Self {
+            terms: vec![Term {
+                sign: Sign::Plus,
+                what: What::Number(value),
+            }],
+        }
     }
 
     /// Reads an expression. A number may be hexadecimal (`0x1f`) and may end in `p` (pages of
@@ -50,9 +55,18 @@ impl Expr {
         }
         loop {
             let end = rest.find(['+', '-']).unwrap_or(rest.len());
-            terms.push(Term { sign, what: What::parse(rest[..end].trim())? });
-            let Some(operator) = rest[end..].chars().next() else { break };
-            sign = if operator == '+' { Sign::Plus } else { Sign::Minus };
+            terms.push(Term {
+                sign,
+                what: What::parse(rest[..end].trim())?,
+            });
+            let Some(operator) = rest[end..].chars().next() else {
+                break;
+            };
+            sign = if operator == '+' {
+                Sign::Plus
+            } else {
+                Sign::Minus
+            };
             rest = &rest[end + 1..];
         }
         Ok(Self { terms })
@@ -64,9 +78,9 @@ impl Expr {
         for term in &self.terms {
             let value = match &term.what {
                 What::Number(number) => *number,
-                What::Name(name) => {
-                    *symbols.get(name).ok_or_else(|| format!("{name} stands for nothing yet"))?
-                }
+                What::Name(name) => *symbols
+                    .get(name)
+                    .ok_or_else(|| format!("{name} stands for nothing yet"))?,
             };
             sum = match term.sign {
                 Sign::Plus => sum.wrapping_add(value),
@@ -87,14 +101,19 @@ impl Expr {
 
 impl What {
     fn parse(text: &str) -> Result<Self, ParseError> {
-        let first = text.chars().next().ok_or_else(|| ParseError::new("an empty term"))?;
+        let first = text
+            .chars()
+            .next()
+            .ok_or_else(|| ParseError::new("an empty term"))?;
         if !first.is_ascii_digit() {
             if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
                 return Ok(Self::Name(text.to_string()));
             }
             return Err(ParseError::new(format!("not a name: {text:?}")));
         }
-        number(text).map(Self::Number).ok_or_else(|| ParseError::new(format!("not a number: {text:?}")))
+        number(text)
+            .map(Self::Number)
+            .ok_or_else(|| ParseError::new(format!("not a number: {text:?}")))
     }
 }
 

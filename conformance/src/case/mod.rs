@@ -83,7 +83,9 @@ impl FileSetup {
         let size = Expr::parse(self.size.as_deref().unwrap_or("0"))?
             .value(&Symbols::new())
             .map_err(ParseError::new)?;
-        Ok((0..size).map(|at| b'A' + u8::try_from(at / 4096 % 26).unwrap_or(0)).collect())
+        Ok((0..size)
+            .map(|at| b'A' + u8::try_from(at / 4096 % 26).unwrap_or(0))
+            .collect())
     }
 }
 
@@ -145,7 +147,10 @@ pub fn load(dir: &Path) -> Result<Vec<Case>, LoadError> {
             continue;
         }
         for path in entries(&theme)? {
-            if path.extension().is_some_and(|extension| extension == "toml") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
                 for case in load_file(&path)? {
                     if !seen.insert(case.name.clone()) {
                         let reason = format!("a second case named {}", case.name);
@@ -161,11 +166,18 @@ pub fn load(dir: &Path) -> Result<Vec<Case>, LoadError> {
 
 /// Reads the cases of one file.
 pub fn load_file(path: &Path) -> Result<Vec<Case>, LoadError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| LoadError::Unreadable { path: path.into(), source })?;
-    let file: CaseFile = toml::from_str(&text)
-        .map_err(|error| LoadError::Malformed { path: path.into(), reason: error.to_string() })?;
-    let theme = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy());
+    let text = fs::read_to_string(path).map_err(|source| LoadError::Unreadable {
+        path: path.into(),
+        source,
+    })?;
+    let file: CaseFile = toml::from_str(&text).map_err(|error| LoadError::Malformed {
+        path: path.into(),
+        reason: error.to_string(),
+    })?;
+    let theme = path
+        .parent()
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy());
     let mut cases = file.case;
     for case in &mut cases {
         case.theme = theme.as_deref().unwrap_or_default().to_string();
@@ -174,7 +186,10 @@ pub fn load_file(path: &Path) -> Result<Vec<Case>, LoadError> {
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let unreadable = |source| LoadError::Unreadable { path: dir.into(), source };
+    let unreadable = |source| LoadError::Unreadable {
+        path: dir.into(),
+        source,
+    };
     let mut paths = fs::read_dir(dir)
         .map_err(unreadable)?
         .map(|entry| entry.map(|entry| entry.path()))

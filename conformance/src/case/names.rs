@@ -2,7 +2,12 @@
 
 type Table = &'static [(&'static str, u64)];
 
-const PROT: Table = &[("none", 0), ("sem", 8), ("growsdown", 0x0100_0000), ("growsup", 0x0200_0000)];
+const PROT: Table = &[
+    ("none", 0),
+    ("sem", 8),
+    ("growsdown", 0x0100_0000),
+    ("growsup", 0x0200_0000),
+];
 
 const MAP: Table = &[
     ("shared", 1),
@@ -61,7 +66,13 @@ const ADVICE: Table = &[
 const MSYNC: Table = &[("async", 1), ("invalidate", 2), ("sync", 4)];
 const MLOCK: Table = &[("onfault", 1)];
 const MLOCKALL: Table = &[("current", 1), ("future", 2), ("onfault", 4)];
-const OPEN: Table = &[("rdonly", 0), ("wronly", 1), ("rdwr", 2), ("append", 0o2000), ("creat", 0o100)];
+const OPEN: Table = &[
+    ("rdonly", 0),
+    ("wronly", 1),
+    ("rdwr", 2),
+    ("append", 0o2000),
+    ("creat", 0o100),
+];
 const MEMFD: Table = &[("cloexec", 1), ("allow_sealing", 2)];
 const FALLOCATE: Table = &[("keep_size", 1), ("punch_hole", 2)];
 const LIMIT: Table = &[("data", 2), ("stack", 3), ("memlock", 8), ("as", 9)];
@@ -102,7 +113,9 @@ impl Dictionary {
     /// The value of one name.
     pub(super) fn value(self, name: &str) -> Option<u64> {
         let entry = self.table().iter().find(|(known, _)| *known == name);
-        entry.map(|(_, value)| *value).or_else(|| self.letters(name))
+        entry
+            .map(|(_, value)| *value)
+            .or_else(|| self.letters(name))
     }
 
     /// `rw`, `rx`, `wx`: the short form of a protection.
@@ -165,7 +178,10 @@ const ERRNO: &[(&str, i32)] = &[
 /// The number of an errno.
 #[must_use]
 pub fn errno_number(name: &str) -> Option<i32> {
-    ERRNO.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    ERRNO
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number)
 }
 
 /// The name of an errno.
@@ -186,14 +202,22 @@ const CODES: &[(&str, i32, i32)] = &[
 
 /// Reads `SEGV MAPERR` and its like.
 pub(super) fn signal_of(text: &str) -> Option<(i32, i32)> {
-    CODES.iter().find(|(known, _, _)| *known == text).map(|(_, signal, code)| (*signal, *code))
+    CODES
+        .iter()
+        .find(|(known, _, _)| *known == text)
+        .map(|(_, signal, code)| (*signal, *code))
 }
 
 /// `SEGV MAPERR` for the two numbers.
 #[must_use]
 pub fn signal_code_name(signal: i32, code: i32) -> String {
-    let entry = CODES.iter().find(|(_, known, with)| (*known, *with) == (signal, code));
-    entry.map_or_else(|| format!("{} code {code}", signal_name(signal)), |(name, _, _)| (*name).into())
+    let entry = CODES
+        .iter()
+        .find(|(_, known, with)| (*known, *with) == (signal, code));
+    entry.map_or_else(
+        || format!("{} code {code}", signal_name(signal)),
+        |(name, _, _)| (*name).into(),
+    )
 }
 
 /// `SIGSEGV` for 11.

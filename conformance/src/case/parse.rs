@@ -16,7 +16,9 @@ pub struct ParseError {
 impl ParseError {
     /// With the reason given.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self {
+            reason: reason.into(),
+        }
     }
 
     fn in_line(self, line: &str) -> Self {
@@ -30,7 +32,9 @@ pub(super) fn step(line: &str) -> Result<Option<Step>, ParseError> {
     if text.is_empty() {
         return Ok(None);
     }
-    statement(text).map(Some).map_err(|error| error.in_line(text))
+    statement(text)
+        .map(Some)
+        .map_err(|error| error.in_line(text))
 }
 
 fn statement(text: &str) -> Result<Step, ParseError> {
@@ -40,8 +44,9 @@ fn statement(text: &str) -> Result<Step, ParseError> {
         None => (rest.trim(), None),
     };
     let open = action.find('(').ok_or_else(|| ParseError::new("no ("))?;
-    let arguments =
-        action[open + 1..].strip_suffix(')').ok_or_else(|| ParseError::new("no ) at the end"))?;
+    let arguments = action[open + 1..]
+        .strip_suffix(')')
+        .ok_or_else(|| ParseError::new("no ) at the end"))?;
     let (who, head) = match action[..open].split_once(':') {
         Some((who, head)) => (Some(name(who)?), head),
         None => (None, &action[..open]),
@@ -63,7 +68,9 @@ fn statement(text: &str) -> Result<Step, ParseError> {
 }
 
 fn guard(text: &str) -> Result<(Guard, &str), ParseError> {
-    let Some(inside) = text.strip_prefix('[') else { return Ok((Guard::default(), text)) };
+    let Some(inside) = text.strip_prefix('[') else {
+        return Ok((Guard::default(), text));
+    };
     let wrong = || ParseError::new("a guard is [6.18..7.0], [7.0..] or [..7.0]");
     let (bounds, rest) = inside.split_once(']').ok_or_else(wrong)?;
     let (since, until) = bounds.split_once("..").ok_or_else(wrong)?;
@@ -71,7 +78,13 @@ fn guard(text: &str) -> Result<(Guard, &str), ParseError> {
         "" => Ok(None),
         text => Release::parse(text).map(Some).ok_or_else(wrong),
     };
-    Ok((Guard { since: bound(since)?, until: bound(until)? }, rest.trim_start()))
+    Ok((
+        Guard {
+            since: bound(since)?,
+            until: bound(until)?,
+        },
+        rest.trim_start(),
+    ))
 }
 
 fn name(text: &str) -> Result<String, ParseError> {
@@ -92,12 +105,18 @@ fn args(signature: &Signature, text: &str) -> Result<Vec<Arg>, ParseError> {
     let mut args = Vec::new();
     for piece in pieces(text) {
         let Some(kind) = signature.kinds.get(args.len()) else {
-            return Err(ParseError::new(format!("{} takes fewer arguments", signature.name)));
+            return Err(ParseError::new(format!(
+                "{} takes fewer arguments",
+                signature.name
+            )));
         };
         args.push(arg(*kind, piece)?);
     }
     if args.len() < signature.required {
-        return Err(ParseError::new(format!("{} takes more arguments", signature.name)));
+        return Err(ParseError::new(format!(
+            "{} takes more arguments",
+            signature.name
+        )));
     }
     Ok(args)
 }
@@ -105,7 +124,9 @@ fn args(signature: &Signature, text: &str) -> Result<Vec<Arg>, ParseError> {
 fn arg(kind: Kind, text: &str) -> Result<Arg, ParseError> {
     match kind {
         Kind::Number => Expr::parse(text).map(Arg::Number),
-        Kind::Flags(dictionary) => flags(dictionary, text).map(|value| Arg::Number(Expr::number(value))),
+        Kind::Flags(dictionary) => {
+            flags(dictionary, text).map(|value| Arg::Number(Expr::number(value)))
+        }
         Kind::Bytes => bytes(text).map(Arg::Bytes),
         Kind::Name => name(text).map(Arg::Name),
     }
@@ -129,17 +150,27 @@ fn flags(dictionary: Dictionary, text: &str) -> Result<u64, ParseError> {
 /// `"text"`, `x00ff`, `ret(42)` (code that returns 42), each with `*count` for repetition.
 pub(super) fn bytes(text: &str) -> Result<Vec<u8>, ParseError> {
     let wrong = || ParseError::new(format!("not bytes: {text}"));
-    let repeated = text.rsplit_once('*').filter(|(_, count)| !count.contains('"'));
+    let repeated = text
+        .rsplit_once('*')
+        .filter(|(_, count)| !count.contains('"'));
     let (unit, count) = match repeated {
         Some((unit, count)) => {
-            let count = Expr::parse(count)?.value(&super::Symbols::new()).map_err(ParseError::new)?;
+            let count = Expr::parse(count)?
+                .value(&super::Symbols::new())
+                .map_err(ParseError::new)?;
             (unit.trim(), usize::try_from(count).map_err(|_| wrong())?)
         }
         None => (text, 1),
     };
-    let once = if let Some(inside) = unit.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+    let once = if let Some(inside) = unit
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    {
         inside.as_bytes().to_vec()
-    } else if let Some(value) = unit.strip_prefix("ret(").and_then(|rest| rest.strip_suffix(')')) {
+    } else if let Some(value) = unit
+        .strip_prefix("ret(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
         returning(value.trim().parse().map_err(|_| wrong())?)
     } else {
         hexadecimal(unit.strip_prefix('x').ok_or_else(wrong)?).ok_or_else(wrong)?
@@ -158,7 +189,11 @@ fn returning(value: i32) -> Vec<u8> {
 fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
     let whole = !digits.is_empty() && digits.len().is_multiple_of(2) && digits.is_ascii();
     let pairs = (0..digits.len()).step_by(2);
-    whole.then(|| pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect())?
+    whole.then(|| {
+        pairs
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok())
+            .collect()
+    })?
 }
 
 fn without_comment(line: &str) -> &str {

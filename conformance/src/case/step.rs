@@ -22,8 +22,12 @@ impl TryFrom<String> for Script {
     type Error = parse::ParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let steps = text.lines().filter_map(|line| parse::step(line).transpose());
-        Ok(Self { steps: steps.collect::<Result<_, _>>()? })
+        let steps = text
+            .lines()
+            .filter_map(|line| parse::step(line).transpose());
+        Ok(Self {
+            steps: steps.collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -135,24 +139,69 @@ pub(super) struct Signature {
 use Kind::{Bytes as B, Flags as F, Name as I, Number as N};
 
 const fn row(name: &'static str, verb: Verb, kinds: &'static [Kind], required: usize) -> Signature {
-    Signature { name, verb, kinds, required }
+    Signature {
+        name,
+        verb,
+        kinds,
+        required,
+    }
 }
 
 /// Every verb of the language.
 pub(super) const SIGNATURES: &[Signature] = &[
-    row("mmap", Verb::Mmap, &[N, N, F(Dictionary::Prot), F(Dictionary::Map), N, N], 4),
+    row(
+        "mmap",
+        Verb::Mmap,
+        &[N, N, F(Dictionary::Prot), F(Dictionary::Map), N, N],
+        4,
+    ),
     row("munmap", Verb::Plain(Sys::Munmap), &[N, N], 2),
-    row("mprotect", Verb::Plain(Sys::Mprotect), &[N, N, F(Dictionary::Prot)], 3),
-    row("pkey_mprotect", Verb::Plain(Sys::PkeyMprotect), &[N, N, F(Dictionary::Prot), N], 4),
-    row("mremap", Verb::Plain(Sys::Mremap), &[N, N, N, F(Dictionary::Remap), N], 4),
+    row(
+        "mprotect",
+        Verb::Plain(Sys::Mprotect),
+        &[N, N, F(Dictionary::Prot)],
+        3,
+    ),
+    row(
+        "pkey_mprotect",
+        Verb::Plain(Sys::PkeyMprotect),
+        &[N, N, F(Dictionary::Prot), N],
+        4,
+    ),
+    row(
+        "mremap",
+        Verb::Plain(Sys::Mremap),
+        &[N, N, N, F(Dictionary::Remap), N],
+        4,
+    ),
     row("brk", Verb::Plain(Sys::Brk), &[N], 1),
-    row("madvise", Verb::Plain(Sys::Madvise), &[N, N, F(Dictionary::Advice)], 3),
-    row("msync", Verb::Plain(Sys::Msync), &[N, N, F(Dictionary::Msync)], 3),
+    row(
+        "madvise",
+        Verb::Plain(Sys::Madvise),
+        &[N, N, F(Dictionary::Advice)],
+        3,
+    ),
+    row(
+        "msync",
+        Verb::Plain(Sys::Msync),
+        &[N, N, F(Dictionary::Msync)],
+        3,
+    ),
     row("mincore", Verb::Mincore, &[N, N, N], 2),
     row("mlock", Verb::Plain(Sys::Mlock), &[N, N], 2),
-    row("mlock2", Verb::Plain(Sys::Mlock2), &[N, N, F(Dictionary::Mlock)], 3),
+    row(
+        "mlock2",
+        Verb::Plain(Sys::Mlock2),
+        &[N, N, F(Dictionary::Mlock)],
+        3,
+    ),
     row("munlock", Verb::Plain(Sys::Munlock), &[N, N], 2),
-    row("mlockall", Verb::Plain(Sys::Mlockall), &[F(Dictionary::Mlockall)], 1),
+    row(
+        "mlockall",
+        Verb::Plain(Sys::Mlockall),
+        &[F(Dictionary::Mlockall)],
+        1,
+    ),
     row("munlockall", Verb::Plain(Sys::Munlockall), &[], 0),
     row("mseal", Verb::Plain(Sys::Mseal), &[N, N, N], 3),
     row(
@@ -163,9 +212,19 @@ pub(super) const SIGNATURES: &[Signature] = &[
     ),
     row("open", Verb::Open, &[I, F(Dictionary::Open)], 2),
     row("close", Verb::Plain(Sys::Close), &[N], 1),
-    row("memfd_create", Verb::MemfdCreate, &[I, F(Dictionary::Memfd)], 2),
+    row(
+        "memfd_create",
+        Verb::MemfdCreate,
+        &[I, F(Dictionary::Memfd)],
+        2,
+    ),
     row("ftruncate", Verb::Plain(Sys::Ftruncate), &[N, N], 2),
-    row("fallocate", Verb::Plain(Sys::Fallocate), &[N, F(Dictionary::Fallocate), N, N], 4),
+    row(
+        "fallocate",
+        Verb::Plain(Sys::Fallocate),
+        &[N, F(Dictionary::Fallocate), N, N],
+        4,
+    ),
     row("pwrite", Verb::Pwrite, &[N, B, N], 3),
     row("pread", Verb::Pread, &[N, N, N], 3),
     row("pwrite_from", Verb::Plain(Sys::Pwrite), &[N, N, N, N], 4),

@@ -23,7 +23,9 @@ fn a_step_is_taken_apart() {
     assert_eq!(step.args.len(), 5);
     assert_eq!(step.args[3], Arg::Number(Expr::number(3)));
     let symbols = Symbols::from([("a".into(), 0x1000)]);
-    let Expect::Value(expr) = step.expect.result else { panic!("a value") };
+    let Expect::Value(expr) = step.expect.result else {
+        panic!("a value")
+    };
     assert_eq!(expr.value(&symbols), Ok(0xfff));
 }
 
@@ -55,9 +57,16 @@ fn expectations_are_told_apart() {
     let result = |text: &str| one(&format!("load(w, 4) -> {text}")).expect;
     assert_eq!(result("EINVAL").result, Expect::Errno(22));
     assert_eq!(result("\"abcd\"").result, Expect::Bytes(b"abcd".to_vec()));
-    let signal = Expect::Signal { signal: 11, code: 2, at: None };
+    let signal = Expect::Signal {
+        signal: 11,
+        code: 2,
+        at: None,
+    };
     assert_eq!(result("SEGV ACCERR").result, signal);
-    assert!(matches!(result("BUS ADRERR @ w+1p").result, Expect::Signal { at: Some(_), .. }));
+    assert!(matches!(
+        result("BUS ADRERR @ w+1p").result,
+        Expect::Signal { at: Some(_), .. }
+    ));
     assert_eq!(result("x00 faults 2").faults, Some(2));
     assert_eq!(result("faults 1").result, Expect::Success);
     assert_eq!(result("pages 0110").result, Expect::Pages("0110".into()));
@@ -81,7 +90,10 @@ fn mistakes_are_named() {
 
 #[test]
 fn commas_in_quotes_and_parentheses_do_not_split() {
-    assert_eq!(pieces("a, \"b,c\", ret(1), d"), ["a", "\"b,c\"", "ret(1)", "d"]);
+    assert_eq!(
+        pieces("a, \"b,c\", ret(1), d"),
+        ["a", "\"b,c\"", "ret(1)", "d"]
+    );
 }
 
 #[test]
@@ -93,7 +105,15 @@ fn areas_are_read_in_the_kernels_form_only() {
     let shown: Vec<String> = areas.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["0-3 rw-p", "3-4 r--s @3 f"]);
     assert!(area_lines("1000-2000 rw-p 0 00:00 0 ", 0, u64::MAX, "").is_err());
-    assert!(area_lines("00001000-00002000 rw-p 00000000 00:00 0 /x", 0, u64::MAX, "").is_err());
+    assert!(
+        area_lines(
+            "00001000-00002000 rw-p 00000000 00:00 0 /x",
+            0,
+            u64::MAX,
+            ""
+        )
+        .is_err()
+    );
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Touching memory that may not be there, and living to tell the signal.
-#![expect(unsafe_code, reason = "signal handlers and code that is entered by them")]
+#![expect(
+    unsafe_code,
+    reason = "signal handlers and code that is entered by them"
+)]
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -99,7 +102,11 @@ extern "C" fn caught(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
     // SAFETY: the kernel passes a valid siginfo and ucontext, which are ours until we return.
     let (code, addr, registers) = unsafe {
         let context = &mut *context.cast::<libc::ucontext_t>();
-        ((*info).si_code, (*info).si_addr() as u64, &mut context.uc_mcontext.gregs)
+        (
+            (*info).si_code,
+            (*info).si_addr() as u64,
+            &mut context.uc_mcontext.gregs,
+        )
     };
     let rip = &mut registers[usize::try_from(libc::REG_RIP).unwrap_or_default()];
     let copying = conformance_copy as *const () as i64..conformance_copy_fixup as *const () as i64;
@@ -128,7 +135,11 @@ pub(super) fn warm() {
 fn outcome() -> Option<Caught> {
     let signal = SIGNAL.swap(0, Ordering::Relaxed);
     let code = CODE.load(Ordering::Relaxed);
-    (signal != 0).then(|| Caught { signal, code, addr: ADDR.load(Ordering::Relaxed) })
+    (signal != 0).then(|| Caught {
+        signal,
+        code,
+        addr: ADDR.load(Ordering::Relaxed),
+    })
 }
 
 /// Loads bytes from an address of the case.

@@ -33,7 +33,11 @@ pub fn serve(path: &str) -> ! {
     settle();
     set_limits();
     drop_capabilities();
-    let mut agent = Agent { socket: address.connect(), address, buffer };
+    let mut agent = Agent {
+        socket: address.connect(),
+        address,
+        buffer,
+    };
     agent.greet();
     loop {
         agent.request();
@@ -56,7 +60,10 @@ fn without_randomisation() {
 
 fn take_buffer() -> &'static mut [u8] {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    assert!(!TAKEN.swap(true, Ordering::Relaxed), "the agent serves once");
+    assert!(
+        !TAKEN.swap(true, Ordering::Relaxed),
+        "the agent serves once"
+    );
     let buffer = &raw mut BUFFER;
     // SAFETY: handed out once, as the flag shows.
     unsafe { &mut *buffer }
@@ -103,9 +110,18 @@ fn drop_capabilities() {
 }
 
 fn set_limits() {
-    for (resource, bytes) in [(libc::RLIMIT_MEMLOCK, 64 << 20), (libc::RLIMIT_STACK, 8 << 20)] {
-        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
-        let lower = libc::rlimit { rlim_cur: 8 << 20, rlim_max: 8 << 20 };
+    for (resource, bytes) in [
+        (libc::RLIMIT_MEMLOCK, 64 << 20),
+        (libc::RLIMIT_STACK, 8 << 20),
+    ] {
+        let limit = libc::rlimit {
+            rlim_cur: bytes,
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        let lower = libc::rlimit {
+            rlim_cur: 8 << 20,
+            rlim_max: 8 << 20,
+        };
         // SAFETY: both structures are valid; without the right to raise, the lower is set.
         unsafe {
             if libc::setrlimit(resource, &raw const limit) != 0 {
@@ -186,7 +202,9 @@ impl Agent<'_> {
         let mut head = [0; HEAD];
         receive(self.socket, &mut head);
         let head = from_bytes(&head);
-        let length = usize::try_from(head[LENGTH]).unwrap_or(PAYLOAD).min(PAYLOAD);
+        let length = usize::try_from(head[LENGTH])
+            .unwrap_or(PAYLOAD)
+            .min(PAYLOAD);
         receive(self.socket, &mut self.buffer[..length]);
         let reply = match Op::of(head[OP]) {
             Some(Op::Call) => self.call(&head),
@@ -210,14 +228,20 @@ impl Agent<'_> {
     }
 
     fn wanted(&self, head: &[u64; WORDS]) -> usize {
-        usize::try_from(head[WANTED]).unwrap_or(PAYLOAD).min(PAYLOAD)
+        usize::try_from(head[WANTED])
+            .unwrap_or(PAYLOAD)
+            .min(PAYLOAD)
     }
 
     fn call(&mut self, head: &[u64; WORDS]) -> Reply {
         let mut operands = [0; 6];
         for (place, operand) in operands.iter_mut().enumerate() {
             let buffer = head[MASK] >> place & 1 == 1;
-            *operand = if buffer { self.buffer.as_ptr() as u64 } else { head[OPERANDS + place] };
+            *operand = if buffer {
+                self.buffer.as_ptr() as u64
+            } else {
+                head[OPERANDS + place]
+            };
         }
         let mut reply = Reply::value(system_call(head[NUMBER], operands));
         reply.bytes = self.wanted(head);
@@ -265,7 +289,10 @@ impl Agent<'_> {
         self.buffer[length] = 0;
         // SAFETY: the buffer holds a terminated path, and the reads stay inside it.
         unsafe {
-            let fd = libc::open(self.buffer.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
+            let fd = libc::open(
+                self.buffer.as_ptr().cast(),
+                libc::O_RDONLY | libc::O_CLOEXEC,
+            );
             let mut filled = 0;
             while filled < PAYLOAD {
                 let at = self.buffer.as_mut_ptr().add(filled);
@@ -291,8 +318,10 @@ impl Agent<'_> {
             libc::SYS_process_vm_writev
         };
         let [local, remote] = [&local, &remote].map(|vector| vector.as_ptr() as u64);
-        let mut reply =
-            Reply::value(system_call(call as u64, [head[NUMBER], local, 1, remote, 1, 0]));
+        let mut reply = Reply::value(system_call(
+            call as u64,
+            [head[NUMBER], local, 1, remote, 1, 0],
+        ));
         reply.bytes = if head[MASK] == 0 { length } else { 0 };
         reply
     }
@@ -306,7 +335,11 @@ impl Agent<'_> {
         unsafe {
             let fd = libc::open(self.buffer.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC);
             let data = self.buffer.as_mut_ptr().add(path) as u64;
-            let call = if head[MASK] == 0 { libc::SYS_pread64 } else { libc::SYS_pwrite64 };
+            let call = if head[MASK] == 0 {
+                libc::SYS_pread64
+            } else {
+                libc::SYS_pwrite64
+            };
             let operands = [fd as u64, data, length as u64, head[OPERANDS], 0, 0];
             let mut reply = Reply::value(system_call(call as u64, operands));
             libc::close(fd);
@@ -381,7 +414,12 @@ fn transmit(socket: i32, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: the bytes are valid for their length.
         let count = unsafe {
-            libc::send(socket, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL)
+            libc::send(
+                socket,
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_NOSIGNAL,
+            )
         };
         match usize::try_from(count) {
             Ok(count @ 1..) => bytes = &bytes[count..],

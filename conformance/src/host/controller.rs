@@ -13,8 +13,8 @@ use super::wire::{
 };
 use super::{broken, status};
 use crate::subject::{
-    Access, Accessed, Broken, Call, Caught, Door, Operand, Outside, Release, Returned, Subject, Sys,
-    Transfer, Usage, Who,
+    Access, Accessed, Broken, Call, Caught, Door, Operand, Outside, Release, Returned, Subject,
+    Sys, Transfer, Usage, Who,
 };
 
 /// An agent that says nothing for so long hangs.
@@ -52,7 +52,11 @@ impl Reply {
         let number = |word: u64| i32::try_from(word.cast_signed()).unwrap_or_default();
         let signal = number(self.head[SIGNAL]);
         let code = number(self.head[CODE]);
-        (signal != 0).then(|| Caught { signal, code, addr: self.head[ADDR] })
+        (signal != 0).then(|| Caught {
+            signal,
+            code,
+            addr: self.head[ADDR],
+        })
     }
 }
 
@@ -71,9 +75,21 @@ impl Controller {
         let socket = dir.join(".control");
         let listener = UnixListener::bind(&socket).map_err(broken)?;
         listener.set_nonblocking(true).map_err(broken)?;
-        command.arg(&socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.spawn().map_err(|error| Broken(format!("{command:?}: {error}")))?;
-        let mut controller = Self { release, socket, listener, child, agents: Vec::new() };
+        command
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let child = command
+            .spawn()
+            .map_err(|error| Broken(format!("{command:?}: {error}")))?;
+        let mut controller = Self {
+            release,
+            socket,
+            listener,
+            child,
+            agents: Vec::new(),
+        };
         controller.admit(None)?;
         Ok(controller)
     }
@@ -84,12 +100,16 @@ impl Controller {
         let channel = loop {
             match self.listener.accept() {
                 Ok((channel, _)) => break channel,
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(broken(error)),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Err(broken(error));
+                }
                 Err(_) => {}
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 let last = self.last_words();
-                return Err(Broken(format!("the agent ended before it began: {status}{last}")));
+                return Err(Broken(format!(
+                    "the agent ended before it began: {status}{last}"
+                )));
             }
             if start.elapsed() > PATIENCE {
                 return Err(Broken("the agent does not begin".into()));
@@ -98,7 +118,11 @@ impl Controller {
         };
         channel.set_nonblocking(false).map_err(broken)?;
         channel.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
-        self.agents.push(Agent { pid: 0, parent, channel });
+        self.agents.push(Agent {
+            pid: 0,
+            parent,
+            channel,
+        });
         let who = Who(self.agents.len() - 1);
         let pid = self.reply(who)?.head[VALUE];
         self.agents[who.0].pid = pid;
@@ -111,7 +135,9 @@ impl Controller {
         }
         head[LENGTH] = payload.len() as u64;
         let channel = &mut self.agents[who.0].channel;
-        let sent = channel.write_all(&to_bytes(&head)).and_then(|()| channel.write_all(payload));
+        let sent = channel
+            .write_all(&to_bytes(&head))
+            .and_then(|()| channel.write_all(payload));
         if let Err(error) = sent {
             return Err(self.end(&error));
         }
@@ -123,7 +149,9 @@ impl Controller {
         let mut head = [0; HEAD];
         let outcome = channel.read_exact(&mut head).and_then(|()| {
             let head = from_bytes(&head);
-            let length = usize::try_from(head[LENGTH]).unwrap_or(PAYLOAD).min(PAYLOAD);
+            let length = usize::try_from(head[LENGTH])
+                .unwrap_or(PAYLOAD)
+                .min(PAYLOAD);
             let mut bytes = vec![0; length];
             channel.read_exact(&mut bytes)?;
             Ok(Reply { head, bytes })
@@ -133,8 +161,14 @@ impl Controller {
 
     /// Why an agent says nothing more.
     fn end(&mut self, error: &io::Error) -> Broken {
-        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-            return Broken(format!("the subject hangs: nothing for {} s", PATIENCE.as_secs()));
+        if matches!(
+            error.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+        ) {
+            return Broken(format!(
+                "the subject hangs: nothing for {} s",
+                PATIENCE.as_secs()
+            ));
         }
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(2) {
@@ -154,7 +188,11 @@ impl Controller {
             let _ = stderr.read_to_string(&mut text);
         }
         let line = text.lines().last().unwrap_or_default();
-        if line.is_empty() { String::new() } else { format!(": {line}") }
+        if line.is_empty() {
+            String::new()
+        } else {
+            format!(": {line}")
+        }
     }
 
     fn file(&mut self, who: Who, path: &str) -> Result<String, Broken> {
@@ -198,7 +236,10 @@ impl Subject for Controller {
             _ => call.input.clone(),
         };
         let reply = self.ask(who, head, &input)?;
-        Ok(Returned { value: reply.value(), output: reply.bytes })
+        Ok(Returned {
+            value: reply.value(),
+            output: reply.bytes,
+        })
     }
 
     fn access(&mut self, who: Who, access: &Access) -> Result<Accessed, Broken> {
@@ -228,9 +269,18 @@ impl Subject for Controller {
     }
 
     fn exit(&mut self, who: Who) -> Result<(), Broken> {
-        let Agent { pid, parent, channel } = &mut self.agents[who.0];
-        let (pid, parent) = (*pid, parent.ok_or_else(|| Broken("main does not exit".into()))?);
-        channel.write_all(&to_bytes(&head(Op::Exit, 0, 0))).map_err(broken)?;
+        let Agent {
+            pid,
+            parent,
+            channel,
+        } = &mut self.agents[who.0];
+        let (pid, parent) = (
+            *pid,
+            parent.ok_or_else(|| Broken("main does not exit".into()))?,
+        );
+        channel
+            .write_all(&to_bytes(&head(Op::Exit, 0, 0)))
+            .map_err(broken)?;
         let mut wait = head(Op::Call, libc::SYS_wait4.cast_unsigned(), 0);
         wait[OPERANDS] = pid;
         let reply = self.ask(parent, wait, &[])?;
@@ -256,7 +306,10 @@ impl Subject for Controller {
         head[MASK] = direction;
         head[PATH] = path.len() as u64;
         let reply = self.ask(transfer.by, head, &[path.as_bytes(), bytes].concat())?;
-        Ok(Returned { value: reply.value(), output: reply.bytes })
+        Ok(Returned {
+            value: reply.value(),
+            output: reply.bytes,
+        })
     }
 
     fn maps(&mut self, who: Who) -> Result<String, Broken> {

@@ -32,7 +32,9 @@ impl Host {
     /// With the `conformance` binary at this path.
     #[must_use]
     pub fn new(agent: impl Into<PathBuf>) -> Self {
-        Self { agent: agent.into() }
+        Self {
+            agent: agent.into(),
+        }
     }
 }
 
@@ -74,7 +76,10 @@ impl Traced {
     /// With the `recto` and `conformance` binaries at these paths.
     #[must_use]
     pub fn new(recto: impl Into<PathBuf>, agent: impl Into<PathBuf>) -> Self {
-        Self { recto: recto.into(), agent: agent.into() }
+        Self {
+            recto: recto.into(),
+            agent: agent.into(),
+        }
     }
 }
 
@@ -85,9 +90,14 @@ impl Runner for Traced {
 
     fn unavailable(&self) -> Option<String> {
         if !self.recto.exists() {
-            return Some(format!("no {}: build the package recto-cli", self.recto.display()));
+            return Some(format!(
+                "no {}: build the package recto-cli",
+                self.recto.display()
+            ));
         }
-        let tried = Command::new(&self.recto).args(["run", "--", "/bin/true"]).output();
+        let tried = Command::new(&self.recto)
+            .args(["run", "--", "/bin/true"])
+            .output();
         match tried {
             Ok(output) if output.status.success() => None,
             Ok(output) => {
@@ -124,7 +134,8 @@ fn other_platform() -> Option<String> {
 
 fn cpu_has(flag: &str) -> bool {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    text.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|word| word == flag))
+    text.lines()
+        .any(|line| line.starts_with("flags") && line.split(' ').any(|word| word == flag))
 }
 
 fn owner(metadata: &fs::Metadata) -> u32 {

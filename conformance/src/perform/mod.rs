@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::case::{Arg, AreaLine, Case, Expr, Step, Symbols, Verb, errno_name, signal_code_name};
+use crate::case::{AreaLine, Arg, Case, Expr, Step, Symbols, Verb, errno_name, signal_code_name};
 use crate::subject::{Broken, Caught, Subject, Usage, WINDOW, Who};
 
 /// What was seen of a step.
@@ -78,14 +78,24 @@ pub fn perform(case: &Case, subject: &mut dyn Subject, dir: &Path) -> Report {
         people: BTreeMap::from([("main".into(), Who::MAIN)]),
         baseline: BTreeMap::new(),
     };
-    let mut report =
-        Report { case: case.name.clone(), theme: case.theme.clone(), steps: Vec::new() };
+    let mut report = Report {
+        case: case.name.clone(),
+        theme: case.theme.clone(),
+        steps: Vec::new(),
+    };
     if let Err(broken) = performance.prelude(case) {
-        report.steps.push(broken_step("the start of the case", &broken));
+        report
+            .steps
+            .push(broken_step("the start of the case", &broken));
         return report;
     }
     let release = performance.subject.release();
-    for step in case.steps.steps.iter().filter(|step| step.guard.admits(release)) {
+    for step in case
+        .steps
+        .steps
+        .iter()
+        .filter(|step| step.guard.admits(release))
+    {
         let performed = performance.step(step);
         let stop = matches!(performed.observed, Observed::Broken(_));
         report.steps.push(performed);
@@ -122,7 +132,8 @@ impl Performance<'_> {
     fn prelude(&mut self, case: &Case) -> Result<(), Broken> {
         if speaks_of(case, "heap") {
             let heap = self.system_call(Who::MAIN, crate::subject::Sys::Brk, &[0])?;
-            self.symbols.insert("heap".into(), heap.value.cast_unsigned());
+            self.symbols
+                .insert("heap".into(), heap.value.cast_unsigned());
         }
         if speaks_of(case, "stack") {
             let maps = self.subject.maps(Who::MAIN)?;
@@ -158,7 +169,10 @@ impl Performance<'_> {
 
     fn who(&self, name: Option<&str>) -> Result<Who, Broken> {
         let name = name.unwrap_or("main");
-        self.people.get(name).copied().ok_or_else(|| Broken(format!("no process {name}")))
+        self.people
+            .get(name)
+            .copied()
+            .ok_or_else(|| Broken(format!("no process {name}")))
     }
 
     fn number(&self, step: &Step, place: usize) -> Result<u64, Broken> {
@@ -179,7 +193,11 @@ impl Performance<'_> {
             Observed::Errno(errno) => errno_name(*errno),
             Observed::Bytes(bytes) => show_bytes(bytes),
             Observed::Signal(signal, code, addr) => {
-                format!("{} @ {}", signal_code_name(*signal, *code), self.place(*addr))
+                format!(
+                    "{} @ {}",
+                    signal_code_name(*signal, *code),
+                    self.place(*addr)
+                )
             }
             Observed::Areas(areas) => show_areas(areas),
             Observed::Pages(pages) => format!("pages {pages}"),
@@ -213,7 +231,11 @@ fn show_areas(areas: &[AreaLine]) -> String {
     if areas.is_empty() {
         return "empty".into();
     }
-    areas.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    areas
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Bytes as cases write them, long ones cut.
@@ -222,11 +244,23 @@ fn show_bytes(bytes: &[u8]) -> String {
     if bytes.len() > 1 && bytes.iter().all(|byte| *byte == first) {
         return format!("x{first:02x}*{}", bytes.len());
     }
-    if !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') {
+    if !bytes.is_empty()
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_graphic() || *byte == b' ')
+    {
         return format!("{:?}", String::from_utf8_lossy(bytes));
     }
-    let hex: String = bytes.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-    if bytes.len() > 32 { format!("x{hex}... ({} bytes)", bytes.len()) } else { format!("x{hex}") }
+    let hex: String = bytes
+        .iter()
+        .take(32)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    if bytes.len() > 32 {
+        format!("x{hex}... ({} bytes)", bytes.len())
+    } else {
+        format!("x{hex}")
+    }
 }
 
 /// What was seen, before it is compared.
@@ -237,12 +271,17 @@ struct Seen {
 
 impl Seen {
     fn new(observed: Observed) -> Self {
-        Self { observed, faults: 0 }
+        Self {
+            observed,
+            faults: 0,
+        }
     }
 
     /// A raw return value.
     fn returned(value: i64) -> Self {
-        let errno = i32::try_from(-i128::from(value)).ok().filter(|errno| (1..4096).contains(errno));
+        let errno = i32::try_from(-i128::from(value))
+            .ok()
+            .filter(|errno| (1..4096).contains(errno));
         Self::new(errno.map_or(Observed::Value(value.cast_unsigned()), Observed::Errno))
     }
 

@@ -54,11 +54,21 @@ impl Performance<'_> {
         for (operand, value) in operands.iter_mut().zip(values) {
             *operand = Operand::Value(*value);
         }
-        self.subject.call(who, &Call { sys, operands, input: Vec::new(), output: 0 })
+        self.subject.call(
+            who,
+            &Call {
+                sys,
+                operands,
+                input: Vec::new(),
+                output: 0,
+            },
+        )
     }
 
     fn numbers(&self, step: &Step) -> Result<Vec<u64>, Broken> {
-        (0..step.args.len()).map(|place| self.number(step, place)).collect()
+        (0..step.args.len())
+            .map(|place| self.number(step, place))
+            .collect()
     }
 
     fn plain(&mut self, who: Who, sys: Sys, step: &Step) -> Result<Seen, Broken> {
@@ -71,26 +81,37 @@ impl Performance<'_> {
         if values.len() < 5 {
             values.push(u64::MAX);
         }
-        Ok(Seen::returned(self.system_call(who, Sys::Mmap, &values)?.value))
+        Ok(Seen::returned(
+            self.system_call(who, Sys::Mmap, &values)?.value,
+        ))
     }
 
     fn mincore(&mut self, who: Who, step: &Step) -> Result<Seen, Broken> {
         let values = self.numbers(step)?;
         if values.len() > 2 {
-            return Ok(Seen::returned(self.system_call(who, Sys::Mincore, &values)?.value));
+            return Ok(Seen::returned(
+                self.system_call(who, Sys::Mincore, &values)?.value,
+            ));
         }
         let pages = length(values[1].div_ceil(4096).min(1 << 14))?;
         let [addr, len] = [values[0], values[1]].map(Operand::Value);
         let zero = Operand::Value(0);
         let operands = [addr, len, Operand::Buffer, zero, zero, zero];
         let input = vec![0; pages];
-        let call = Call { sys: Sys::Mincore, operands, input, output: pages };
+        let call = Call {
+            sys: Sys::Mincore,
+            operands,
+            input,
+            output: pages,
+        };
         let returned = self.subject.call(who, &call)?;
         if returned.value != 0 {
             return Ok(Seen::returned(returned.value));
         }
         let digit = |byte: &u8| if byte & 1 == 1 { '1' } else { '0' };
-        Ok(Seen::new(Observed::Pages(returned.output.iter().map(digit).collect())))
+        Ok(Seen::new(Observed::Pages(
+            returned.output.iter().map(digit).collect(),
+        )))
     }
 
     fn open(&mut self, who: Who, step: &Step) -> Result<Seen, Broken> {
@@ -100,7 +121,14 @@ impl Performance<'_> {
         };
         let zero = Operand::Value(0);
         let flags = Operand::Value(self.number(step, 1)?);
-        let operands = [Operand::Buffer, flags, Operand::Value(0o600), zero, zero, zero];
+        let operands = [
+            Operand::Buffer,
+            flags,
+            Operand::Value(0o600),
+            zero,
+            zero,
+            zero,
+        ];
         self.buffered(who, Sys::Open, operands, terminated(&path))
     }
 
@@ -113,8 +141,12 @@ impl Performance<'_> {
 
     fn pwrite(&mut self, who: Who, step: &Step) -> Result<Seen, Broken> {
         let bytes = literal(step, 1)?.to_vec();
-        let [fd, len, offset] =
-            [self.number(step, 0)?, bytes.len() as u64, self.number(step, 2)?].map(Operand::Value);
+        let [fd, len, offset] = [
+            self.number(step, 0)?,
+            bytes.len() as u64,
+            self.number(step, 2)?,
+        ]
+        .map(Operand::Value);
         let zero = Operand::Value(0);
         let operands = [fd, Operand::Buffer, len, offset, zero, zero];
         self.buffered(who, Sys::Pwrite, operands, bytes)
@@ -127,7 +159,12 @@ impl Performance<'_> {
         operands: [Operand; 6],
         input: Vec<u8>,
     ) -> Result<Seen, Broken> {
-        let call = Call { sys, operands, input, output: 0 };
+        let call = Call {
+            sys,
+            operands,
+            input,
+            output: 0,
+        };
         Ok(Seen::returned(self.subject.call(who, &call)?.value))
     }
 
@@ -137,7 +174,12 @@ impl Performance<'_> {
             [self.number(step, 0)?, len as u64, self.number(step, 2)?].map(Operand::Value);
         let zero = Operand::Value(0);
         let operands = [fd, Operand::Buffer, count, offset, zero, zero];
-        let call = Call { sys: Sys::Pread, operands, input: vec![0; len], output: len };
+        let call = Call {
+            sys: Sys::Pread,
+            operands,
+            input: vec![0; len],
+            output: len,
+        };
         let returned = self.subject.call(who, &call)?;
         Ok(bytes_or_errno(returned))
     }
@@ -156,7 +198,14 @@ impl Performance<'_> {
         let limit = self.number(step, 1)?.to_le_bytes();
         let input = [limit, u64::MAX.to_le_bytes()].concat();
         let zero = Operand::Value(0);
-        let operands = [Operand::Value(resource), Operand::Buffer, zero, zero, zero, zero];
+        let operands = [
+            Operand::Value(resource),
+            Operand::Buffer,
+            zero,
+            zero,
+            zero,
+            zero,
+        ];
         self.buffered(who, Sys::Setrlimit, operands, input)
     }
 
@@ -169,9 +218,17 @@ impl Performance<'_> {
     fn execute(&mut self, who: Who, step: &Step) -> Result<Seen, Broken> {
         let addr = self.number(step, 0)?;
         let seen = self.access(who, &Access::Execute { addr })?;
-        let Observed::Bytes(bytes) = &seen.observed else { return Ok(seen) };
-        let value = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-        Ok(Seen { observed: Observed::Value(value), faults: seen.faults })
+        let Observed::Bytes(bytes) = &seen.observed else {
+            return Ok(seen);
+        };
+        let value = bytes
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte));
+        Ok(Seen {
+            observed: Observed::Value(value),
+            faults: seen.faults,
+        })
     }
 
     fn fork(&mut self, who: Who, step: &Step) -> Result<Seen, Broken> {
@@ -190,7 +247,13 @@ impl Performance<'_> {
         let of = self.who(Some(named(step, 0)?))?;
         let transfer = Transfer::Read(length(self.number(step, 2)?)?);
         let addr = self.number(step, 1)?;
-        let returned = self.subject.outside(&Outside { by, of, door, addr, transfer })?;
+        let returned = self.subject.outside(&Outside {
+            by,
+            of,
+            door,
+            addr,
+            transfer,
+        })?;
         Ok(bytes_or_errno(returned))
     }
 
@@ -198,7 +261,13 @@ impl Performance<'_> {
         let of = self.who(Some(named(step, 0)?))?;
         let transfer = Transfer::Write(literal(step, 2)?.to_vec());
         let addr = self.number(step, 1)?;
-        let returned = self.subject.outside(&Outside { by, of, door, addr, transfer })?;
+        let returned = self.subject.outside(&Outside {
+            by,
+            of,
+            door,
+            addr,
+            transfer,
+        })?;
         Ok(Seen::returned(returned.value))
     }
 
@@ -213,7 +282,9 @@ impl Performance<'_> {
         let usage = self.subject.usage(who)?;
         let start = self.baseline.get(&who).copied().unwrap_or_default();
         let field = counter_named(named(step, 0)?)?;
-        Ok(Seen::new(Observed::Value(field(&usage).wrapping_sub(field(&start)))))
+        Ok(Seen::new(Observed::Value(
+            field(&usage).wrapping_sub(field(&start)),
+        )))
     }
 
     /// The address that an access names, where a signal without an address is expected.
@@ -266,7 +337,9 @@ fn literal(step: &Step, place: usize) -> Result<&[u8], Broken> {
 fn length(value: u64) -> Result<usize, Broken> {
     const MOST: u64 = 64 << 10;
     if value > MOST {
-        return Err(Broken(format!("{value} bytes are more than a case may move at once")));
+        return Err(Broken(format!(
+            "{value} bytes are more than a case may move at once"
+        )));
     }
     usize::try_from(value).map_err(|_| Broken("too long".into()))
 }
