@@ -34,8 +34,10 @@ pub enum Rank {
     Registry,
     /// The LRU lists of a node.
     Lru,
-    /// The free lists of the arena, and charge groups.
+    /// What a CPU keeps of the arena, then the free lists of a node.
     Arena,
+    /// The registry of charge groups.
+    Charge,
 }
 
 /// A lock that is held by this thread, as far as the order knows. Kept in a guard; dropping it
