@@ -22,7 +22,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -31,7 +31,7 @@ impl Random {
 
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.number() % end.max(1)
     }
 
     /// One of these.
@@ -140,9 +140,9 @@ impl Author {
     }
 
     fn prot(&mut self) -> &'static str {
-        *self
-            .random
-            .pick::<&str>(&["rw", "rw", "rw", "r", "none", "rx", "rwx", "w"])
+        const CHOICES: [&str; 8] = ["rw", "rw", "rw", "r", "none", "rx", "rwx", "w"];
+        let chosen: &&str = self.random.pick(&CHOICES);
+        chosen
     }
 
     fn map_private(&mut self) -> String {

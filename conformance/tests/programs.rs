@@ -1,0 +1,57 @@
+//! Every program of `programs/*.toml`, natively and under Recto.
+
+use std::env;
+
+use conformance::host::Traced;
+use conformance::program::{self, Verdict};
+use conformance::subject::Runner;
+
+/// Output, errors, status and files are the same.
+#[test]
+fn every_program_runs_as_it_does_natively() {
+    let programs = program::load(&program::directory()).expect("the programs of this crate");
+    let recto = match available() {
+        Ok(recto) => recto,
+        Err(why) => {
+            println!("skipped: {why} ({} programs)", programs.len());
+            return;
+        }
+    };
+    let filter = env::var("CASE").unwrap_or_default();
+    let (mut equal, mut skipped, mut failed) = (0, 0, Vec::new());
+    for program in programs
+        .iter()
+        .filter(|program| program.name.contains(&filter))
+    {
+        match program
+            .compare(&recto)
+            .expect("the program can be prepared")
+        {
+            Verdict::Equal => equal += 1,
+            Verdict::Skipped(why) => {
+                println!("skipped: {}: {why}", program.name);
+                skipped += 1;
+            }
+            Verdict::Different(lines) => {
+                failed.push(format!("{}\n    {}", program.name, lines.join("\n    ")));
+            }
+        }
+    }
+    println!(
+        "programs: {equal} equal, {} different, {skipped} skipped",
+        failed.len()
+    );
+    assert!(
+        failed.is_empty(),
+        "{} programs differ\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}
+
+/// The `recto` binary, if it can run anything here.
+fn available() -> Result<std::path::PathBuf, String> {
+    let recto = program::recto()?;
+    let traced = Traced::new(&recto, env!("CARGO_BIN_EXE_conformance"));
+    traced.unavailable().map_or(Ok(recto), Err)
+}

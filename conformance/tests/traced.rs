@@ -1,0 +1,35 @@
+//! Every case on a process under `recto run`.
+
+use std::env;
+
+use conformance::case;
+use conformance::host::Traced;
+use conformance::program;
+use conformance::subject::Runner;
+use conformance::suite;
+
+/// A traced program sees the kernel that the cases describe.
+#[test]
+fn every_case_is_true_under_recto_run() {
+    let cases = case::load(&case::directory()).expect("the cases of this crate");
+    let cases = suite::filtered(cases, env::var("CASE").ok().as_deref());
+    let runner = match program::recto() {
+        Ok(recto) => Traced::new(recto, env!("CARGO_BIN_EXE_conformance")),
+        Err(why) => {
+            println!("skipped: {why} ({} cases)", cases.len());
+            return;
+        }
+    };
+    if let Some(why) = runner.unavailable() {
+        println!("skipped: {why} ({} cases)", cases.len());
+        return;
+    }
+    let outcomes = suite::run_all(&runner, &cases, &mut |_| {});
+    println!("{}", suite::summary(runner.name(), &outcomes));
+    let failed = outcomes.iter().filter(|outcome| outcome.failed()).count();
+    assert!(
+        failed == 0,
+        "{failed} cases failed\n{}",
+        suite::failures(&outcomes)
+    );
+}
