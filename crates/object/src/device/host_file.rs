@@ -1,0 +1,66 @@
+//! What the host can be asked about an open file.
+
+use core::fmt;
+
+use addr::{Errno, PgOff};
+
+use crate::file::{InodeId, Residency};
+
+/// What a host file was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostRights {
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// An open file of the host. Every method may ask the host and so take as long as a disk takes: it
+/// is called with no lock held, from a `PageRequest` or a `FileWork`, except where it says so.
+pub trait HostFile: Send + Sync + fmt::Debug {
+    /// Which file it is. Constant; asks nobody.
+    fn inode(&self) -> InodeId;
+
+    /// What it was opened for. Constant; asks nobody.
+    fn rights(&self) -> HostRights;
+
+    /// Its size in bytes now.
+    fn size_bytes(&self) -> Result<u64, Errno>;
+
+    /// Reads at a byte offset; returns how much, 0 at the end.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Writes at a byte offset; returns how much.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno>;
+
+    /// The host's descriptor, where a machine needs one. Constant; asks nobody.
+    fn descriptor(&self) -> Option<i32> {
+        None
+    }
+
+    /// Whether its opener owns the file or may write it, for mincore. Asks nobody.
+    fn residency(&self) -> Residency {
+        match self.rights() {
+            HostRights::ReadWrite => Residency::Visible,
+            HostRights::Read => Residency::Hidden,
+        }
+    }
+
+    /// Whether page `pgoff` is in the host's memory. Must be quick: the mmap lock may be held.
+    fn is_resident(&self, pgoff: PgOff) -> bool {
+        let _ = pgoff;
+        true
+    }
+
+    /// Makes a hole of `len` bytes at `offset`.
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let _ = (offset, len);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Makes `len` bytes at `offset` durable.
+    fn sync_range(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let _ = (offset, len);
+        Ok(())
+    }
+}

@@ -1,0 +1,538 @@
+//! A region served by a [`Source`](super::Source).
+
+use alloc::borrow::Cow;
+use alloc::sync::Arc;
+use core::fmt;
+
+use addr::{Errno, PAGE_SIZE, PgOff};
+use frame::{AllocRequest, Arena, ChargeId, Folio, FolioLock, OwnerId, Purpose};
+use sync::atomic::{AtomicU64, Ordering};
+
+use super::{Delivery, Fetched, Permit, Source};
+use crate::context::{
+    AreaChange, AreaPeek, FaultContext, FaultPage, Intent, MapAround, Noticed, OutsideAccess,
+    OutsideBytes, WriteNotice,
+};
+use crate::failure::{FaultFailure, SourceError};
+use crate::file::{FileObject, InodeId, MappedFile};
+use crate::ops::{Accessed, Callbacks, Notified, Supplied, VmOps};
+use crate::pagecache::{Begun, FillWait, Filling, Found, PageCache};
+use crate::request::{Brought, Obtained, PageRequest, Waiting};
+use crate::rmap::{EvenCows, FileMappings, Flushes};
+
+/// How a region is made.
+#[derive(Clone, Debug)]
+pub struct RegionConfig {
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// Who pays for its pages; by default whoever touches one first.
+    pub charge: Option<ChargeId>,
+    /// How many pages it may hold; more is out of memory for whoever asks.
+    pub limit_pages: Option<u64>,
+    /// Which file it is, for `/proc/PID/maps`.
+    pub inode: InodeId,
+    /// What `/proc/PID/maps` prints, unless the source has a name.
+    pub path: Arc<str>,
+}
+
+impl RegionConfig {
+    /// A region of `size_bytes` without limit, printed as `path`.
+    pub fn new(size_bytes: u64, path: impl Into<Arc<str>>) -> Self {
+        let inode = InodeId {
+            major: 0,
+            minor: 0,
+            ino: 0,
+        };
+        RegionConfig {
+            size_bytes,
+            charge: None,
+            limit_pages: None,
+            inode,
+            path: path.into(),
+        }
+    }
+}
+
+/// What a region has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegionStats {
+    /// Pages in frames of its own.
+    pub nr_pages: u64,
+    /// Times the source was asked for a page.
+    pub nr_fetches: u64,
+    /// Pages cloned from the region below because they were written.
+    pub nr_clones: u64,
+    /// Times the source was told of a write.
+    pub nr_notices: u64,
+    /// Areas that map it.
+    pub nr_areas: u64,
+}
+
+/// A region whose pages a source serves: the operations of its areas, and its file.
+///
+/// A region may lie over another one, its base. Pages that the source leaves to the base
+/// ([`Fetched::Base`]) are the base's own folios, mapped read-only; the first write to one, in a
+/// shared mapping, clones it into this region. Both regions share one set of mappings, so a walk
+/// from a folio of either finds the areas of both.
+pub struct SourceRegion {
+    source: Arc<dyn Source>,
+    base: Option<Arc<SourceRegion>>,
+    cache: Arc<PageCache>,
+    config: RegionConfig,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    fetches: AtomicU64,
+    clones: AtomicU64,
+    notices: AtomicU64,
+    opened: AtomicU64,
+    closed: AtomicU64,
+}
+
+impl Counters {
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl SourceRegion {
+    /// A region served by `source`.
+    pub fn new(
+        arena: &Arc<Arena>,
+        source: impl Source + 'static,
+        config: RegionConfig,
+    ) -> Arc<Self> {
+        let mappings = FileMappings::new();
+        SourceRegion::build(arena, Arc::new(source), (None, mappings), config)
+    }
+
+    /// A region laid over `base`: what `source` leaves to it is shared with it until written.
+    pub fn over(
+        base: &Arc<SourceRegion>,
+        source: impl Source + 'static,
+        config: RegionConfig,
+    ) -> Arc<Self> {
+        let arena = Arc::clone(base.cache.arena());
+        let below = (Some(Arc::clone(base)), Arc::clone(base.cache.mappings()));
+        SourceRegion::build(&arena, Arc::new(source), below, config)
+    }
+
+    fn build(
+        arena: &Arc<Arena>,
+        source: Arc<dyn Source>,
+        below: (Option<Arc<SourceRegion>>, Arc<FileMappings>),
+        config: RegionConfig,
+    ) -> Arc<Self> {
+        let (base, mappings) = below;
+        let limit = config.limit_pages.unwrap_or(u64::MAX);
+        let cache = PageCache::limited(Arc::clone(arena), mappings, config.size_bytes, limit);
+        let counters = Counters::default();
+        Arc::new(SourceRegion {
+            source,
+            base,
+            cache,
+            config,
+            counters,
+        })
+    }
+
+    /// A new open file of it, for areas.
+    pub fn open_file(self: &Arc<Self>) -> Arc<MappedFile> {
+        let object: Arc<dyn FileObject> = Arc::clone(self) as Arc<dyn FileObject>;
+        let mappings = Arc::clone(self.cache.mappings());
+        MappedFile::new(
+            self.config.inode,
+            Arc::clone(&self.config.path),
+            mappings,
+            object,
+        )
+    }
+
+    /// Its own pages, without those of its base.
+    pub fn cache(&self) -> &Arc<PageCache> {
+        &self.cache
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> RegionStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let closed = read(&self.counters.closed);
+        RegionStats {
+            nr_pages: self.cache.nr_pages(),
+            nr_fetches: read(&self.counters.fetches),
+            nr_clones: read(&self.counters.clones),
+            nr_notices: read(&self.counters.notices),
+            nr_areas: read(&self.counters.opened).saturating_sub(closed),
+        }
+    }
+
+    /// The page, locked, from here or from below, or what stands in the way. Never waits.
+    fn get(&self, pgoff: PgOff, charge: Option<ChargeId>) -> Result<FolioLock, Supplied> {
+        loop {
+            match self.cache.find_locked(pgoff) {
+                Found::Locked(locked) => return Ok(locked),
+                Found::Later(request) => return Err(Supplied::Later(request)),
+                Found::BeyondEnd => return Err(Supplied::Error(FaultFailure::Bus)),
+                Found::Absent => {}
+            }
+            if let Some(shared) = self.fetch(pgoff, charge)? {
+                return Ok(shared);
+            }
+        }
+    }
+
+    /// Asks the source for a missing page and begins what it answers. The page itself only if it is
+    /// the base's.
+    fn fetch(&self, pgoff: PgOff, charge: Option<ChargeId>) -> Result<Option<FolioLock>, Supplied> {
+        let Some(base) = &self.base else {
+            // Who begins asks, so that the source is asked once.
+            return match self.begin(pgoff, charge)? {
+                Some(filling) => self.serve(filling, self.ask(pgoff)).map(|()| None),
+                None => Ok(None),
+            };
+        };
+        let fetched = self.ask(pgoff);
+        if !matches!(fetched, Fetched::Base) {
+            return match self.begin(pgoff, charge)? {
+                Some(filling) => self.serve(filling, fetched).map(|()| None),
+                None => Ok(None),
+            };
+        }
+        let shared = base.get(pgoff, charge)?;
+        // Under the folio's lock: a clone that has begun before now is seen here, and one that
+        // begins later waits for the lock before it unmaps the shared page.
+        Ok(self.cache.is_absent(pgoff).then_some(shared))
+    }
+
+    fn ask(&self, pgoff: PgOff) -> Fetched {
+        Counters::count(&self.counters.fetches);
+        self.source.fetch(pgoff)
+    }
+
+    /// Fills a page as the source has answered; an error is what the fault has to wait for, or why
+    /// it fails.
+    fn serve(&self, filling: Filling, fetched: Fetched) -> Result<(), Supplied> {
+        let wait = Arc::clone(filling.wait());
+        match fetched {
+            Fetched::Zeroes => filling.fill(&[]),
+            Fetched::Data(data) => filling.fill(&data),
+            Fetched::Later(ticket) => {
+                ticket.take_with(move |delivery| deliver(filling, delivery));
+                return Err(Supplied::Later(FillWait::request(&wait)));
+            }
+            Fetched::Work(work) => {
+                return Err(Supplied::Later(PageRequest::new(
+                    Waiting::Read,
+                    move || {
+                        deliver(filling, Some(work()));
+                        FillWait::request(&wait).perform()
+                    },
+                )));
+            }
+            Fetched::Retry => return Err(Supplied::Later(ask_again())),
+            Fetched::Base => return Err(no_base(filling)),
+            Fetched::Fail(error) => {
+                filling.fail(FaultFailure::Source(Arc::clone(&error)));
+                return Err(Supplied::Error(FaultFailure::Source(error)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The right to fill a page. `None` if it is being filled or there already.
+    fn begin(&self, pgoff: PgOff, charge: Option<ChargeId>) -> Result<Option<Filling>, Supplied> {
+        let request = AllocRequest::uninit(Purpose::PageCache);
+        let request = request.with_charge(self.config.charge.or(charge));
+        let out_of_memory = || Supplied::Error(FaultFailure::OutOfMemory);
+        let frame = self
+            .cache
+            .arena()
+            .alloc(request)
+            .map_err(|_| out_of_memory())?;
+        match self.cache.begin_fill(pgoff, frame) {
+            Begun::Filling(filling) => Ok(Some(filling)),
+            Begun::Joined(_) | Begun::Present => Ok(None),
+            Begun::Full => Err(out_of_memory()),
+        }
+    }
+
+    /// The page for a write that all may see: this region's own.
+    fn get_for_write(&self, pgoff: PgOff, charge: Option<ChargeId>) -> Result<FolioLock, Supplied> {
+        loop {
+            let locked = self.get(pgoff, charge)?;
+            if self.cache.owns(&locked, pgoff) {
+                return Ok(locked);
+            }
+            let shared = locked.unlock();
+            if let Some(filling) = self.begin(pgoff, charge)? {
+                Counters::count(&self.counters.clones);
+                return Err(Supplied::Later(self.clone_page(filling, shared)));
+            }
+        }
+    }
+
+    /// A request that makes this region's own copy of a page of its base. While it is being filled
+    /// nobody gets the page from either; the base's lock lets those finish who already had it;
+    /// and entries that show the base's page are gone before the copy can be written.
+    fn clone_page(&self, filling: Filling, shared: Folio) -> PageRequest {
+        let mappings = Arc::clone(self.cache.mappings());
+        PageRequest::new(Waiting::Other("clone"), move || {
+            let (pgoff, wait) = (filling.pgoff(), Arc::clone(filling.wait()));
+            let mut flushes = Flushes::new();
+            let locked = shared.lock();
+            mappings.unmap_later(pgoff, Some(pgoff), EvenCows::No, &mut flushes);
+            drop(locked);
+            flushes.finish();
+            filling.fill_from(&shared);
+            FillWait::request(&wait).perform()
+        })
+    }
+
+    /// Whether what was obtained says that page `pgoff`, here or below, cannot be had.
+    fn failure(&self, obtained: Option<Obtained>, pgoff: PgOff) -> Option<FaultFailure> {
+        let obtained = obtained?;
+        let Brought::Failed(failure) = obtained.brought else {
+            return None;
+        };
+        let speaks = obtained
+            .revalidate
+            .is_none_or(|seen| seen.index == pgoff && self.is_or_lies_over(seen.mapping));
+        speaks.then_some(failure)
+    }
+
+    fn is_or_lies_over(&self, mapping: OwnerId) -> bool {
+        self.cache.id() == mapping
+            || self
+                .base
+                .as_ref()
+                .is_some_and(|base| base.is_or_lies_over(mapping))
+    }
+
+    /// Asks the source whether a page may be written, unless `brought` says that it has agreed.
+    fn ask_permit(&self, pgoff: PgOff, brought: Option<Brought>) -> Result<(), Refusal> {
+        match brought {
+            Some(Brought::Failed(failure)) => return Err(Refusal::Failed(failure)),
+            Some(Brought::Other(any)) if any.is::<Granted>() => return Ok(()),
+            _ => {}
+        }
+        Counters::count(&self.counters.notices);
+        match self.source.before_write(pgoff) {
+            Permit::Granted => Ok(()),
+            Permit::Refused(error) => Err(Refusal::Failed(FaultFailure::Source(error))),
+            Permit::Later(ticket) => {
+                let seen = self.cache.revalidate(pgoff);
+                let request = PageRequest::announced(
+                    Waiting::Ticket,
+                    ticket.readiness(),
+                    move || match ticket.wait() {
+                        None => Obtained::nothing(),
+                        Some(Ok(())) => {
+                            let granted = Brought::Other(alloc::boxed::Box::new(Granted));
+                            Obtained::provided(granted, seen)
+                        }
+                        Some(Err(error)) => {
+                            let failed = Brought::Failed(FaultFailure::Source(error));
+                            Obtained::provided(failed, seen)
+                        }
+                    },
+                );
+                Err(Refusal::Later(request))
+            }
+        }
+    }
+}
+
+/// Why a write may not go ahead now.
+enum Refusal {
+    Failed(FaultFailure),
+    Later(PageRequest),
+}
+
+impl Refusal {
+    fn into_supplied(self) -> Supplied {
+        match self {
+            Refusal::Failed(failure) => Supplied::Error(failure),
+            Refusal::Later(request) => Supplied::Later(request),
+        }
+    }
+
+    fn into_notified(self) -> Notified {
+        match self {
+            Refusal::Failed(failure) => Notified::Error(failure),
+            Refusal::Later(request) => Notified::Later(request),
+        }
+    }
+}
+
+/// The source's consent, carried from a performed request to the next attempt.
+struct Granted;
+
+fn deliver(filling: Filling, delivery: Option<Delivery>) {
+    match delivery {
+        Some(Delivery::Zeroes) => filling.fill(&[]),
+        Some(Delivery::Data(data)) => filling.fill(&data),
+        Some(Delivery::Fail(error)) => filling.fail(FaultFailure::Source(error)),
+        Some(Delivery::Retry) | None => drop(filling),
+    }
+}
+
+fn ask_again() -> PageRequest {
+    PageRequest::new(Waiting::Other("source retry"), Obtained::nothing)
+}
+
+/// The source left a page to a base that the region does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the source left the page to a base, and the region has none")]
+pub struct NoBase;
+
+fn no_base(filling: Filling) -> Supplied {
+    let error: SourceError = Arc::new(NoBase);
+    filling.fail(FaultFailure::Source(Arc::clone(&error)));
+    Supplied::Error(FaultFailure::Source(error))
+}
+
+impl VmOps for SourceRegion {
+    fn callbacks(&self) -> Callbacks {
+        Callbacks::OPEN
+            | Callbacks::CLOSE
+            | Callbacks::FAULT
+            | Callbacks::MAP_PAGES
+            | Callbacks::PAGE_MKWRITE
+            | Callbacks::ACCESS
+            | Callbacks::NAME
+    }
+
+    fn open(&self, _change: &AreaChange<'_>) {
+        Counters::count(&self.counters.opened);
+    }
+
+    fn close(&self, _change: &AreaChange<'_>) {
+        Counters::count(&self.counters.closed);
+    }
+
+    fn fault(&self, context: &mut FaultContext<'_>) -> Supplied {
+        let (pgoff, charge) = (context.pgoff(), context.charge());
+        if let Some(failure) = self.failure(context.take_obtained(), pgoff) {
+            return Supplied::Error(failure);
+        }
+        let page = match context.intent() {
+            // A shared write is noticed by page_mkwrite, which the core calls next; but it must
+            // already be this region's own page.
+            Intent::Share => self.get_for_write(pgoff, charge),
+            Intent::Read | Intent::Copy => self.get(pgoff, charge),
+        };
+        match page {
+            Ok(locked) => Supplied::Locked(locked),
+            Err(supplied) => supplied,
+        }
+    }
+
+    fn map_pages(&self, around: &mut MapAround<'_>) -> FaultPage {
+        self.cache.map_pages(around);
+        around.fault_page()
+    }
+
+    fn page_mkwrite(&self, notice: &mut WriteNotice<'_>) -> Notified {
+        let pgoff = notice.pgoff();
+        let brought = notice.take_obtained_of(self.cache.id(), pgoff);
+        if let Err(refusal) = self.ask_permit(pgoff, brought) {
+            return refusal.into_notified();
+        }
+        let Noticed::Folio(folio) = notice.page() else {
+            return Notified::NoPage;
+        };
+        let Some(locked) = folio.try_lock() else {
+            return Notified::Later(PageRequest::folio_unlocked(folio.clone()));
+        };
+        if self.cache.owns(&locked, pgoff) {
+            self.cache.mark_dirty(&locked);
+            return Notified::Locked(locked);
+        }
+        drop(locked);
+        // It is the base's page, or has left: have this region's own made, and fault again.
+        match self.get_for_write(pgoff, None) {
+            Ok(_) | Err(Supplied::NoPage) => Notified::NoPage,
+            Err(Supplied::Later(request)) => Notified::Later(request),
+            Err(Supplied::Error(failure)) => Notified::Error(failure),
+            Err(_) => Notified::NoPage,
+        }
+    }
+
+    fn access(&self, access: &mut OutsideAccess<'_>, mut bytes: OutsideBytes<'_>) -> Accessed {
+        let offset = access.offset_bytes();
+        if let Some(result) = self.source.access(offset, bytes.reborrow()) {
+            return match result {
+                Ok(nr_bytes) => Accessed::Bytes(nr_bytes),
+                Err(errno) => Accessed::Error(errno),
+            };
+        }
+        let pgoff = PgOff::containing(offset);
+        let page = match bytes {
+            OutsideBytes::Read(_) => match self.failure(access.take_obtained(), pgoff) {
+                Some(failure) => Err(Supplied::Error(failure)),
+                None => self.get(pgoff, None),
+            },
+            OutsideBytes::Write(_) => {
+                let brought = access.take_obtained().map(|obtained| obtained.brought);
+                self.ask_permit(pgoff, brought)
+                    .map_err(Refusal::into_supplied)
+                    .and_then(|()| self.get_for_write(pgoff, None))
+            }
+        };
+        match page {
+            Ok(locked) => Accessed::Bytes(self.copy(&locked, offset, bytes)),
+            Err(Supplied::Later(request)) => Accessed::Later(request),
+            Err(_) => Accessed::Error(Errno::EFAULT),
+        }
+    }
+
+    fn name(&self, _peek: &AreaPeek<'_>) -> Option<Cow<'static, str>> {
+        self.source.name()
+    }
+}
+
+impl SourceRegion {
+    /// Moves bytes between a caller and one page, up to the page's end; says how many.
+    fn copy(&self, page: &FolioLock, offset: u64, bytes: OutsideBytes<'_>) -> usize {
+        let at = offset % PAGE_SIZE;
+        let room = (PAGE_SIZE - at) as usize;
+        match bytes {
+            OutsideBytes::Read(buf) => {
+                let nr = buf.len().min(room);
+                page.read(at, &mut buf[..nr]);
+                nr
+            }
+            OutsideBytes::Write(data) => {
+                let nr = data.len().min(room);
+                page.write(at, &data[..nr]);
+                self.cache.mark_dirty(page);
+                nr
+            }
+        }
+    }
+}
+
+impl FileObject for SourceRegion {
+    fn size_bytes(&self) -> Option<u64> {
+        Some(self.cache.size_bytes())
+    }
+
+    fn is_resident(&self, pgoff: PgOff) -> bool {
+        self.cache.is_resident(pgoff)
+            || self
+                .base
+                .as_ref()
+                .is_some_and(|base| base.is_resident(pgoff))
+    }
+}
+
+impl fmt::Debug for SourceRegion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceRegion")
+            .field("path", &self.config.path)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
