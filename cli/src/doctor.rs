@@ -3,7 +3,7 @@
 //! Everything is read from the settings that decide it; nothing is changed.
 
 use std::fs;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -43,9 +43,10 @@ pub(crate) enum Colour {
     Off,
 }
 
-impl From<bool> for Colour {
-    fn from(terminal: bool) -> Self {
-        if terminal { Self::On } else { Self::Off }
+impl Colour {
+    /// Colour is for terminals only.
+    pub(crate) fn of_stdout() -> Self {
+        if std::io::stdout().is_terminal() { Self::On } else { Self::Off }
     }
 }
 

@@ -5,7 +5,6 @@
 mod doctor;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -73,7 +72,7 @@ fn main() -> ExitCode {
             if arguments.json {
                 doctor::print_json(&findings)
             } else {
-                doctor::print_text(&findings, std::io::stdout().is_terminal().into())
+                doctor::print_text(&findings, doctor::Colour::of_stdout())
             }
         }
     }

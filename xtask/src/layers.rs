@@ -28,8 +28,9 @@ const CRATES: &[&[&str]] = &[
 const MM_MODULES: &[&[&str]] = &[
     &["accounts", "limits", "layout"],
     &["mm"],
+    &["stack", "zap"],
     &["fault"],
-    &["access", "populate", "space", "views", "zap"],
+    &["access", "reach", "populate", "space", "views"],
     &[
         "map", "unmap", "protect", "remap", "brk", "advise", "sync", "mincore", "mlock", "fork",
         "exit",
