@@ -27,6 +27,8 @@ extern crate std;
 
 pub mod tree;
 pub mod gap;
+#[cfg(all(test, not(shuttle)))]
+mod gap_tests;
 pub mod prot;
 pub mod vma_lock;
 pub mod area;
@@ -34,6 +36,10 @@ pub mod lock;
 pub mod fault_lock;
 pub mod plan;
 pub mod anon;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod lock_tests;
 
 pub use anon::anon_vma_prepare;
 pub use area::{NewArea, Vma};

@@ -122,12 +122,14 @@ fn check_guard_gap<T>(
         return Ok(());
     };
     let exempt = prev.flags.contains(VmFlags::GROWSDOWN) || !prev.flags.is_accessible();
-    if exempt {
-        return Ok(());
-    }
+    let wanted = if exempt {
+        0
+    } else {
+        held.rules().stack_guard_bytes
+    };
     // Below the end of that area there is no distance to it at all.
     match start.checked_offset_from(prev.range.end()) {
-        Some(gap) if gap >= held.rules().stack_guard_bytes => Ok(()),
+        Some(gap) if gap >= wanted => Ok(()),
         _ => Err(GrowRefused::GuardGap),
     }
 }

@@ -31,8 +31,10 @@ mod modify;
 mod remove;
 mod grow;
 mod fork;
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests;
+#[cfg(all(test, not(shuttle)))]
+mod model_tests;
 
 pub use fork::{ForkPlan, Forked, Inherit};
 pub use grow::{GrowPlan, GrowRefused};

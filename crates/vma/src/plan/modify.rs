@@ -68,6 +68,14 @@ impl Attributes {
         Self { userfault, ..self }
     }
 
+    /// Whether the area has them already: then there is nothing to plan.
+    pub fn are_those_of(&self, vma: &Vma) -> bool {
+        self.flags == vma.flags()
+            && self.name == vma.name
+            && self.policy.as_deref() == vma.policy.as_deref()
+            && self.userfault == vma.userfault
+    }
+
     fn applied_to(&self, cut: NewArea) -> NewArea {
         let Self {
             flags,
@@ -115,7 +123,8 @@ struct Target<'a> {
 }
 
 impl ModifyPlan {
-    /// The part `range` of `vma`, which lies in it, is to have the attributes `to`.
+    /// The part `range` of `vma`, which lies in it, is to have the attributes `to`. It is split off even
+    /// if it has them already; ask [`Attributes::are_those_of`] first, as Linux's verbs do.
     ///
     /// # Errors
     /// When a split is needed and refused. A seal is the caller's to look for.

@@ -9,7 +9,7 @@
 mod row;
 mod node;
 mod build;
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests;
 
 pub(crate) use node::{Child, Node};
