@@ -2,6 +2,9 @@
 
 use crate::rank::{self, Held, Rank};
 
+#[cfg(all(test, not(any(loom, shuttle)), feature = "std"))]
+mod tests;
+
 /// A lock of one byte that protects no Rust value: the entries of a page table, say. All zeroes is
 /// unlocked.
 ///
@@ -102,15 +105,13 @@ mod chosen {
 
         #[inline]
         pub(super) fn try_lock(&self) -> Option<Taken<'_>> {
-            self.0
-                .compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-                .then_some(Taken(self))
+            // Not `then_some`: a `Taken` made and dropped here would release another's lock.
+            self.take_as(TAKEN).then(|| Taken(self))
         }
 
         #[inline]
         pub(super) fn lock(&self) -> Taken<'_> {
-            if self.try_lock().is_none() {
+            if !self.take_as(TAKEN) {
                 self.wait();
             }
             Taken(self)
