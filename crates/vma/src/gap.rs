@@ -214,5 +214,5 @@ fn hole_before<T>(row: &Row<T>, at: usize, window: &Window) -> Option<Hole> {
 /// The subtree at `at`, if a hole of the size can be inside.
 fn wide<'t, V>(row: &'t Row<Child<V>>, at: usize, window: &Window) -> Option<&'t Node<V>> {
     let child = row.get(at)?;
-    (child.widest_hole >= window.bytes).then_some(&*child.node)
+    (child.widest_hole >= window.bytes).then_some(&child.node)
 }

@@ -14,7 +14,7 @@
 //! out, and prev takes middle alone.
 
 use super::merge::{Candidate, Sides, may_vanish, spanning, sticky};
-use super::pieces::{AnonFrom, between, build, cut, restyle};
+use super::pieces::{AnonFrom, Rests, between, build, cut, restyle};
 use super::rearrange::{OldLinks, Rearrangement};
 use super::refused::{PlanError, Refused};
 use crate::area::{NewArea, Vma};
@@ -312,7 +312,7 @@ impl Target<'_> {
         } else {
             build(held, changed, AnonFrom::of(middle))?
         };
-        let (below, above) = cuts.outside(held)?;
+        let Rests { below, above } = cuts.outside(held)?;
         let mut change = Rearrangement::begin(held);
         let born = below.iter().chain([&heir]).chain(&above).cloned().collect();
         change.swap(&[Arc::clone(middle)], born);
@@ -368,14 +368,14 @@ impl Cuts<'_> {
     }
 
     /// The parts of the area below and above the range.
-    fn outside<T>(
-        &self,
-        held: &MmapWrite<'_, T>,
-    ) -> Result<(Option<Arc<Vma>>, Option<Arc<Vma>>), Refused> {
+    fn outside<T>(&self, held: &MmapWrite<'_, T>) -> Result<Rests, Refused> {
         let below = between(self.vma.range.start(), self.range.start());
         let above = between(self.range.end(), self.vma.range.end());
         let part = |range| build(held, cut(self.vma, range), AnonFrom::of(self.vma));
-        Ok((below.map(part).transpose()?, above.map(part).transpose()?))
+        Ok(Rests {
+            below: below.map(part).transpose()?,
+            above: above.map(part).transpose()?,
+        })
     }
 }
 

@@ -34,6 +34,13 @@ pub(super) fn between(start: VirtAddr, end: VirtAddr) -> Option<VirtRange> {
     VirtRange::new(start, end)
 }
 
+/// What is left of an area, or of two, on both sides of a part that was cut out.
+#[derive(Debug)]
+pub(super) struct Rests {
+    pub(super) below: Option<Arc<Vma>>,
+    pub(super) above: Option<Arc<Vma>>,
+}
+
 /// Where the private pages of a new area belong.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum AnonFrom<'a> {

@@ -2,7 +2,7 @@
 
 use super::merge::spanning;
 use super::modify::{halves, may_split, may_split_area};
-use super::pieces::{AnonFrom, between, build, cut};
+use super::pieces::{AnonFrom, Rests, between, build, cut};
 use super::rearrange::{OldLinks, Rearrangement};
 use super::refused::{PlanError, Refused};
 use crate::area::{NewArea, Vma};
@@ -71,7 +71,7 @@ impl RemovePlan {
         };
         ends.check(held)?;
         let mut change = Rearrangement::begin(held);
-        let (below, above) = ends.survivors(held)?;
+        let Rests { below, above } = ends.survivors(held)?;
         change.swap(&victims, below.iter().chain(&above).cloned().collect());
         below
             .iter()
@@ -302,10 +302,7 @@ impl Ends<'_> {
     }
 
     /// What is left of the areas at the ends.
-    fn survivors<T>(
-        &self,
-        held: &MmapWrite<'_, T>,
-    ) -> Result<(Option<Arc<Vma>>, Option<Arc<Vma>>), Refused> {
+    fn survivors<T>(&self, held: &MmapWrite<'_, T>) -> Result<Rests, Refused> {
         let below = self.victims.first().and_then(|first| {
             between(first.range.start(), self.range.start()).map(|range| (first, range))
         });
@@ -314,7 +311,10 @@ impl Ends<'_> {
         });
         let part =
             |(vma, range): (&Arc<Vma>, VirtRange)| build(held, cut(vma, range), AnonFrom::of(vma));
-        Ok((below.map(part).transpose()?, above.map(part).transpose()?))
+        Ok(Rests {
+            below: below.map(part).transpose()?,
+            above: above.map(part).transpose()?,
+        })
     }
 }
 

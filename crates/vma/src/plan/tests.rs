@@ -181,7 +181,8 @@ fn three() -> Lock {
 // inv: 15
 #[test]
 fn a_changed_part_merges_as_the_table_says() {
-    let cases: [(u64, u64, &[(u64, u64)]); 6] = [
+    type Case = (u64, u64, &'static [(u64, u64)]);
+    let cases: [Case; 6] = [
         (20, 30, &[(10, 40)]),
         (20, 25, &[(10, 25), (25, 30), (30, 40)]),
         (25, 30, &[(10, 20), (20, 25), (25, 40)]),

@@ -3,21 +3,20 @@
 use super::node::{Node, hang};
 use super::row::{FANOUT, Row};
 use super::{RangeTree, Spanned};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Nodes of a built tree are left with room for a few more.
 const FILL: usize = FANOUT * 3 / 4;
 
 /// A branch over subtrees that are in order. At most [`FANOUT`] of them.
-pub(super) fn branch_over<V: Spanned>(nodes: impl IntoIterator<Item = Arc<Node<V>>>) -> Node<V> {
+pub(super) fn branch_over<V: Spanned>(nodes: impl IntoIterator<Item = Node<V>>) -> Node<V> {
     let mut row = Row::new();
     for node in nodes {
         if let Some(span) = node.span() {
             row.put(row.len(), span, hang(node));
         }
     }
-    Node::Branch(row)
+    Node::branch(row)
 }
 
 impl<V: Spanned + Clone> RangeTree<V> {
@@ -28,21 +27,18 @@ impl<V: Spanned + Clone> RangeTree<V> {
         let mut row = Row::new();
         for value in values {
             if row.len() == FILL {
-                level.push(Arc::new(Node::leaf(core::mem::replace(
-                    &mut row,
-                    Row::new(),
-                ))));
+                level.push(Node::leaf(core::mem::replace(&mut row, Row::new())));
             }
             row.put(row.len(), value.bounds(), value);
             len += 1;
         }
         if row.len() > 0 {
-            level.push(Arc::new(Node::leaf(row)));
+            level.push(Node::leaf(row));
         }
         while level.len() > 1 {
             level = level
                 .chunks(FILL)
-                .map(|nodes| Arc::new(branch_over(nodes.iter().cloned())))
+                .map(|nodes| branch_over(nodes.iter().cloned()))
                 .collect();
         }
         Self {

@@ -34,7 +34,7 @@ pub trait Spanned {
 /// An ordered set of disjoint ranges.
 #[derive(Clone, Debug)]
 pub struct RangeTree<V> {
-    root: Option<Arc<Node<V>>>,
+    root: Option<Node<V>>,
     len: usize,
 }
 
@@ -82,7 +82,7 @@ impl<V: Spanned> RangeTree<V> {
     pub fn find_prev(&self, addr: VirtAddr) -> Option<&V> {
         let mut node = self.root.as_ref()?;
         loop {
-            match &**node {
+            match node {
                 Node::Leaf(row) => return row.get(last_starting_below(row, addr.as_u64())?),
                 Node::Branch(row) => {
                     node = &row.get(last_starting_below(row, addr.as_u64())?)?.node;
@@ -117,13 +117,14 @@ impl<V: Spanned> RangeTree<V> {
     }
 
     pub(crate) fn root(&self) -> Option<&Node<V>> {
-        self.root.as_deref()
+        self.root.as_ref()
     }
 
     /// Whether both are the same arrangement, and not just equal ones.
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.root, &other.root) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (Some(Node::Leaf(a)), Some(Node::Leaf(b))) => Arc::ptr_eq(a, b),
+            (Some(Node::Branch(a)), Some(Node::Branch(b))) => Arc::ptr_eq(a, b),
             (a, b) => a.is_none() && b.is_none(),
         }
     }
@@ -137,12 +138,12 @@ impl<V: Spanned + Clone> RangeTree<V> {
         let Some(root) = &mut self.root else {
             let mut row = Row::new();
             row.put(0, value.bounds(), value);
-            self.root = Some(Arc::new(Node::leaf(row)));
+            self.root = Some(Node::leaf(row));
             return;
         };
         if let Some(right) = node::insert(root, value) {
-            let left = Arc::clone(root);
-            self.root = Some(Arc::new(build::branch_over([left, right])));
+            let left = root.clone();
+            self.root = Some(build::branch_over([left, right]));
         }
     }
 
@@ -171,11 +172,9 @@ impl<V: Spanned + Clone> RangeTree<V> {
     /// Drops levels that no longer choose between anything.
     fn shorten(&mut self) {
         while let Some(root) = &self.root {
-            let only = match &**root {
+            let only = match root {
                 Node::Leaf(row) if row.len() == 0 => None,
-                Node::Branch(row) if row.len() <= 1 => {
-                    row.get(0).map(|child| Arc::clone(&child.node))
-                }
+                Node::Branch(row) if row.len() <= 1 => row.get(0).map(|child| child.node.clone()),
                 _ => return,
             };
             self.root = only;

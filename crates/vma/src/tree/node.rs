@@ -15,20 +15,33 @@ const JOIN_AT_MOST: usize = FANOUT / 2;
 /// A subtree and the widest hole between two areas inside it.
 #[derive(Clone, Debug)]
 pub(crate) struct Child<V> {
-    pub(crate) node: Arc<Node<V>>,
+    pub(crate) node: Node<V>,
     pub(crate) widest_hole: u64,
 }
 
-/// A node: areas, or subtrees.
-#[derive(Clone, Debug)]
+/// A node: areas, or subtrees. Cloning it shares the row.
+#[derive(Debug)]
 pub(crate) enum Node<V> {
-    Leaf(Row<V>),
-    Branch(Row<Child<V>>),
+    Leaf(Arc<Row<V>>),
+    Branch(Arc<Row<Child<V>>>),
+}
+
+impl<V> Clone for Node<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Leaf(row) => Self::Leaf(Arc::clone(row)),
+            Self::Branch(row) => Self::Branch(Arc::clone(row)),
+        }
+    }
 }
 
 impl<V: Spanned> Node<V> {
     pub(crate) fn leaf(row: Row<V>) -> Self {
-        Self::Leaf(row)
+        Self::Leaf(Arc::new(row))
+    }
+
+    pub(crate) fn branch(row: Row<Child<V>>) -> Self {
+        Self::Branch(Arc::new(row))
     }
 
     fn len(&self) -> usize {
@@ -76,33 +89,36 @@ impl<V: Spanned> Node<V> {
     }
 }
 
-/// A row that a node pushed out because it was full.
-pub(crate) type Sprout<V> = Option<Arc<Node<V>>>;
-
 /// Puts `value` into the subtree; gives back the right half if the node had to split.
-pub(crate) fn insert<V: Spanned + Clone>(node: &mut Arc<Node<V>>, value: V) -> Sprout<V> {
+pub(crate) fn insert<V: Spanned + Clone>(node: &mut Node<V>, value: V) -> Option<Node<V>> {
     let span = value.bounds();
-    match Arc::make_mut(node) {
+    match node {
         Node::Leaf(row) => {
+            let row = Arc::make_mut(row);
             let at = row.first_ending_above(span.0);
-            put_or_split(row, at, span, value).map(|right| Arc::new(Node::Leaf(right)))
+            put_or_split(row, at, span, value).map(Node::leaf)
         }
         Node::Branch(row) => {
+            let row = Arc::make_mut(row);
             let at = row.first_ending_above(span.0).min(row.len() - 1);
             let sprout = insert(&mut row.get_mut(at)?.node, value);
             refresh(row, at);
             let right = sprout?;
             let (span, child) = (right.span()?, hang(right));
-            put_or_split(row, at + 1, span, child).map(|right| Arc::new(Node::Branch(right)))
+            put_or_split(row, at + 1, span, child).map(Node::branch)
         }
     }
 }
 
 /// Takes the area that starts at `start` out of the subtree. It must be there.
-pub(crate) fn remove<V: Spanned + Clone>(node: &mut Arc<Node<V>>, start: u64) -> Option<V> {
-    match Arc::make_mut(node) {
-        Node::Leaf(row) => row.take(row.first_ending_above(start)),
+pub(crate) fn remove<V: Spanned + Clone>(node: &mut Node<V>, start: u64) -> Option<V> {
+    match node {
+        Node::Leaf(row) => {
+            let row = Arc::make_mut(row);
+            row.take(row.first_ending_above(start))
+        }
         Node::Branch(row) => {
+            let row = Arc::make_mut(row);
             let at = row.first_ending_above(start);
             let child = &mut row.get_mut(at)?.node;
             let value = remove(child, start);
@@ -120,18 +136,16 @@ pub(crate) fn remove<V: Spanned + Clone>(node: &mut Arc<Node<V>>, start: u64) ->
 
 /// Puts `value` in place of the area that starts at `start`. Its bounds may differ as long as it
 /// does not reach a neighbour.
-pub(crate) fn replace<V: Spanned + Clone>(
-    node: &mut Arc<Node<V>>,
-    start: u64,
-    value: V,
-) -> Option<V> {
-    match Arc::make_mut(node) {
+pub(crate) fn replace<V: Spanned + Clone>(node: &mut Node<V>, start: u64, value: V) -> Option<V> {
+    match node {
         Node::Leaf(row) => {
+            let row = Arc::make_mut(row);
             let at = row.first_ending_above(start);
             row.set_span(at, value.bounds());
             row.get_mut(at).map(|slot| core::mem::replace(slot, value))
         }
         Node::Branch(row) => {
+            let row = Arc::make_mut(row);
             let at = row.first_ending_above(start);
             let old = replace(&mut row.get_mut(at)?.node, start, value);
             refresh(row, at);
@@ -141,7 +155,7 @@ pub(crate) fn replace<V: Spanned + Clone>(
 }
 
 /// A subtree as an entry of its parent.
-pub(crate) fn hang<V: Spanned>(node: Arc<Node<V>>) -> Child<V> {
+pub(crate) fn hang<V: Spanned>(node: Node<V>) -> Child<V> {
     Child {
         widest_hole: node.widest_hole(),
         node,
@@ -186,12 +200,13 @@ fn join<V: Spanned + Clone>(row: &mut Row<Child<V>>, at: usize) {
         return;
     };
     let Some(left) = row.get_mut(at) else { return };
-    match (
-        Arc::make_mut(&mut left.node),
-        Arc::unwrap_or_clone(right.node),
-    ) {
-        (Node::Leaf(left), Node::Leaf(right)) => left.append(right),
-        (Node::Branch(left), Node::Branch(right)) => left.append(right),
+    match (&mut left.node, right.node) {
+        (Node::Leaf(left), Node::Leaf(right)) => {
+            Arc::make_mut(left).append(Arc::unwrap_or_clone(right));
+        }
+        (Node::Branch(left), Node::Branch(right)) => {
+            Arc::make_mut(left).append(Arc::unwrap_or_clone(right));
+        }
         _ => unreachable!("children of one branch are of one height"),
     }
     refresh(row, at);

@@ -261,12 +261,12 @@ impl Order {
 
 fn height<V>(tree: &RangeTree<V>) -> usize {
     let mut height = 0;
-    let mut node = tree.root.as_deref();
+    let mut node = tree.root.as_ref();
     while let Some(here) = node {
         height += 1;
         node = match here {
             Node::Leaf(_) => None,
-            Node::Branch(row) => row.get(0).map(|child| &*child.node),
+            Node::Branch(row) => row.get(0).map(|child| &child.node),
         };
     }
     height
