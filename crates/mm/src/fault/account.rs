@@ -1,0 +1,33 @@
+//! The fault is over and counted.
+//!
+//! * *Held:* nothing. *Known:* how it ended. *May:* count. *Next:* the access, or a signal.
+//!
+//! Linux name: `mm_account_fault`. A fault is counted when it completes, failures included, and never
+//! when it is to be tried again; it is major if data was waited for, or if it had to be retried.
+
+use addr::FaultFlags;
+
+use super::outcome::{Cause, Done, FaultError, Handled};
+use super::request::FaultRequest;
+use crate::accounts::{FaultEvent, FaultKind, Waited};
+use crate::mm::Mm;
+
+/// Counts a fault that was served.
+pub(super) fn served(mm: &Mm, request: &FaultRequest, done: Done) -> Handled {
+    let tried = request.flags.contains(FaultFlags::TRIED);
+    let waited = if tried { Waited::ForData } else { request.waited };
+    mm.rss().count_fault(done.kind);
+    if waited == Waited::ForData {
+        mm.rss().count_event(FaultEvent::Major, 1);
+    }
+    if let Some(task) = &request.task {
+        task.count(waited);
+    }
+    Handled { kind: done.kind, waited, attempts: request.attempts }
+}
+
+/// Counts a fault that failed: it is a fault, but neither minor nor major.
+pub(super) fn failed(mm: &Mm, request: &FaultRequest, cause: Cause) -> FaultError {
+    mm.rss().count_fault(FaultKind::Failed);
+    FaultError { addr: request.addr, cause }
+}

@@ -1,0 +1,194 @@
+//! What is asked for, in one form for all who ask.
+//!
+//! * *Held:* nothing.
+//! * *Known:* the address, what was tried, and how often.
+//! * *May:* refuse what the hardware or the caller got wrong.
+//! * *Next:* [`VmaLocked`](super::vma_locked::VmaLocked).
+//!
+//! Linux names: the head of `do_user_addr_fault`, `sanitize_fault_flags`.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use addr::{Access, FaultFlags, VirtAddr, VmFlags};
+use machine::{ErrorCode, FaultInfo, Mode};
+use object::{Brought, Obtained, PageRequest, Waiting};
+
+use super::outcome::{Cause, Exit, Rung, Shortage, Step};
+use super::reserve::{self, Reserve};
+use super::trace::{FaultTrace, TraceStep};
+use crate::accounts::{TaskFaults, Waited};
+use crate::mm::Mm;
+
+/// One fault, from its first attempt to its last; owns everything it keeps between them.
+#[derive(Debug)]
+pub(crate) struct FaultRequest {
+    /// The address, to the byte (`real_address`).
+    pub(crate) addr: VirtAddr,
+    /// `FAULT_FLAG_*`.
+    pub(crate) flags: FaultFlags,
+    /// The hardware's reasons; none for a fault that no CPU took (`regs == NULL`).
+    pub(crate) error_code: Option<ErrorCode>,
+    /// How much the next attempt holds.
+    pub(crate) rung: Rung,
+    /// Attempts begun.
+    pub(crate) attempts: u32,
+    /// Whether any attempt waited for data.
+    pub(crate) waited: Waited,
+    /// What requests obtained, until it is used.
+    pub(crate) obtained: Option<Obtained>,
+    /// Frames put aside after memory ran short.
+    pub(crate) reserve: Reserve,
+    /// Whether they have been asked for.
+    pub(crate) has_reserve: Asked,
+    /// Who is charged with it.
+    pub(crate) task: Option<Arc<TaskFaults>>,
+    /// Where its steps are noted, if anyone wants to know.
+    pub(crate) trace: Option<Box<FaultTrace>>,
+}
+
+/// Whether a fault has asked for a reserve. It asks once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Not yet.
+    No,
+    /// Yes: if it finds no memory again, there is none.
+    Yes,
+}
+
+impl FaultRequest {
+    /// A fault that a CPU reported: the flags of `do_user_addr_fault`, steps 8 and following.
+    pub(crate) fn of_trap(info: &FaultInfo) -> Self {
+        let mut flags = FaultFlags::DEFAULT;
+        if info.error_code.intersects(ErrorCode::WRITE | ErrorCode::SHSTK)
+            || info.access == Access::Write
+        {
+            flags |= FaultFlags::WRITE;
+        }
+        if info.error_code.contains(ErrorCode::INSTR) || info.access == Access::Execute {
+            flags |= FaultFlags::INSTRUCTION;
+        }
+        if info.mode == Mode::User {
+            flags |= FaultFlags::USER;
+        }
+        Self::new(info.addr, flags, Some(info.error_code))
+    }
+
+    /// A fault that no CPU took: an access from outside, or populate.
+    pub(crate) fn of_access(addr: VirtAddr, flags: FaultFlags) -> Self {
+        Self::new(addr, flags, None)
+    }
+
+    fn new(addr: VirtAddr, flags: FaultFlags, error_code: Option<ErrorCode>) -> Self {
+        // Linux tries the area's own lock only for faults from user mode. Here accesses from outside
+        // hold nothing either, so all begin there, but for those that may not wait at all.
+        let rung = match flags.contains(FaultFlags::RETRY_NOWAIT) {
+            true => Rung::MmapLock,
+            false => Rung::VmaLock,
+        };
+        FaultRequest {
+            addr,
+            flags,
+            error_code,
+            rung,
+            attempts: 0,
+            waited: Waited::ForNothing,
+            obtained: None,
+            reserve: Reserve::default(),
+            has_reserve: Asked::No,
+            task: None,
+            trace: None,
+        }
+    }
+
+    /// The page that faulted.
+    pub(crate) fn page(&self) -> VirtAddr {
+        self.addr.align_down()
+    }
+
+    /// Whether the access writes.
+    pub(crate) fn is_write(&self) -> bool {
+        self.flags.contains(FaultFlags::WRITE)
+    }
+
+    /// Whether a private page is wanted for reading (`FAULT_FLAG_UNSHARE`).
+    pub(crate) fn is_unshare(&self) -> bool {
+        self.flags.contains(FaultFlags::UNSHARE)
+    }
+
+    /// Notes a step, if anyone wants to know.
+    #[inline]
+    pub(crate) fn note(&mut self, linux: &'static str, note: &'static str) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(TraceStep { linux, note, attempt: self.attempts });
+        }
+    }
+
+    /// `sanitize_fault_flags`: what must not be asked for in an area with `area` flags, and what
+    /// means something else there.
+    pub(crate) fn sanitize(&mut self, area: VmFlags) -> Step<()> {
+        if self.is_unshare() {
+            if self.is_write() {
+                return Err(Exit::Fail(Cause::Refused));
+            }
+            if !area.is_cow_mapping() {
+                self.flags -= FaultFlags::UNSHARE;
+            }
+        } else if self.is_write() {
+            let may = area.contains(VmFlags::MAYWRITE);
+            let can = area.contains(VmFlags::WRITE) || area.is_cow_mapping();
+            if !may || !can {
+                return Err(Exit::Fail(Cause::Refused));
+            }
+        }
+        if self.flags.contains(FaultFlags::RETRY_NOWAIT) && self.rung == Rung::VmaLock {
+            return Err(Exit::Fail(Cause::Refused));
+        }
+        Ok(())
+    }
+
+    /// Takes in what a performed request brought; the next attempt is a retry (`FAULT_FLAG_TRIED`).
+    pub(crate) fn take_in(&mut self, obtained: Obtained) {
+        match obtained.brought {
+            Brought::Nothing => {}
+            Brought::Other(reserve) if reserve.is::<Reserve>() => {
+                if let Ok(reserve) = reserve.downcast::<Reserve>() {
+                    self.reserve = *reserve;
+                }
+            }
+            brought => {
+                self.obtained = Some(Obtained { brought, revalidate: obtained.revalidate });
+            }
+        }
+    }
+
+    /// Makes the next attempt a retry: on the mmap lock, and major if data was waited for.
+    pub(crate) fn retry_after(&mut self, waiting: Waiting) {
+        if waiting.is_major() {
+            self.waited = Waited::ForData;
+        }
+        // As Linux does, a retry from the area's lock keeps the right to wait once more.
+        if self.rung == Rung::MmapLock || waiting.is_major() {
+            self.flags |= FaultFlags::TRIED;
+        }
+        self.rung = Rung::MmapLock;
+    }
+
+    /// Memory ran short. The first time, ask for a reserve; after that it is the end.
+    pub(crate) fn starved(&mut self, mm: &Mm, shortage: Shortage) -> Result<PageRequest, Cause> {
+        if self.has_reserve == Asked::Yes {
+            return Err(Cause::OutOfMemory);
+        }
+        self.has_reserve = Asked::Yes;
+        self.note("pagefault_out_of_memory", "no frame: put a reserve aside, then try again");
+        let waiting = match shortage {
+            Shortage::Frame => Waiting::Frame,
+            Shortage::Table => Waiting::Table,
+        };
+        let (arena, charge) = (Arc::clone(mm.arena()), mm.charge());
+        Ok(PageRequest::new(waiting, move || match reserve::put_aside(&arena, charge) {
+            Some(reserve) => Obtained::of(Brought::Other(Box::new(reserve))),
+            None => Obtained::nothing(),
+        }))
+    }
+}

@@ -1,0 +1,236 @@
+//! A space seen from outside: `/proc` text, translations for machines that are filled, statistics.
+
+use alloc::string::String;
+use core::fmt::{self, Write};
+
+use addr::{Level, PAGE_SHIFT, PAGE_SIZE, Pfn, Prot, VirtAddr, VirtRange, VmFlags};
+use object::context::AreaPeek;
+use object::{Callbacks, InodeId};
+use pgtable::Entry;
+use vma::{MmapHeld, Vma};
+
+use crate::accounts::{AreaCounts, FaultCounts, RssCounts};
+use crate::layout::Image;
+use crate::mm::Mm;
+
+/// Where the name of an area begins in a line of `/proc/PID/maps`.
+const NAME_COLUMN: usize = 73;
+
+/// Where a translation leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// To this frame of the arena, and those after it.
+    Arena(Pfn),
+    /// To this page of device memory, and those after it.
+    Device(Pfn),
+}
+
+impl Target {
+    fn of(pfn: Pfn) -> Self {
+        if object::device::is_device(pfn) { Target::Device(pfn) } else { Target::Arena(pfn) }
+    }
+
+    /// The page `pages` further on.
+    fn further(self, pages: u64) -> Option<Self> {
+        match self {
+            Target::Arena(pfn) => pfn.checked_add(pages).map(Target::Arena),
+            Target::Device(pfn) => pfn.checked_add(pages).map(Target::Device),
+        }
+    }
+}
+
+/// A run of pages with one target and one set of rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The addresses.
+    pub range: VirtRange,
+    /// Where the first of them leads.
+    pub target: Target,
+    /// What may be done through them.
+    pub prot: Prot,
+}
+
+/// The figures of a space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MmStats {
+    /// Faults.
+    pub faults: FaultCounts,
+    /// Resident pages now.
+    pub rss: RssCounts,
+    /// The most pages ever resident.
+    pub hiwater_rss: u64,
+    /// Pages of areas.
+    pub pages: AreaCounts,
+    /// Bytes of page tables.
+    pub pgtables_bytes: u64,
+    /// Areas.
+    pub areas: u64,
+    /// Children made by fork.
+    pub forks: u64,
+}
+
+impl Mm {
+    /// The figures now. Exact while nothing is under way.
+    pub fn stats(&self) -> MmStats {
+        MmStats {
+            faults: self.rss().fault_counts(),
+            rss: self.rss().counts(),
+            hiwater_rss: self.rss().high_water(),
+            pages: self.accounts().counts(),
+            pgtables_bytes: self.table().bytes(),
+            areas: self.mmap_lock().snapshot().len() as u64,
+            forks: self.forks(),
+        }
+    }
+
+    /// `/proc/PID/maps`, in the kernel's exact text (`show_map`).
+    pub fn maps_text(&self) -> String {
+        let held = self.read();
+        let image = self.image().clone();
+        let mut text = String::new();
+        for vma in held.tree().iter() {
+            // Writing to a string does not fail.
+            let _ = maps_line(&mut text, vma, &image);
+        }
+        text
+    }
+
+    /// What is mapped in `range`, as runs that are contiguous in both address and target, lowest
+    /// first: what a machine that is filled by software may fill. Nothing is locked, so each page is
+    /// as it was at some moment; a machine that fills must order its fills with its flushes.
+    ///
+    /// Where only faults set dirty bits, a clean page is not said to be writable: its first write has
+    /// to fault.
+    pub fn translations(&self, range: VirtRange, mut found: impl FnMut(Run)) {
+        let by_hardware = self.mmu().caps().sets_accessed_dirty();
+        let mut run: Option<Run> = None;
+        let mut at = range.start();
+        let pin = sync::pin();
+        while at < range.end() {
+            let Some(slot) = self.table().slot(at, &pin) else {
+                at = Level::Pmd.next_entry(at).unwrap_or(range.end());
+                continue;
+            };
+            let page = translation(slot.snapshot(), by_hardware)
+                .zip(VirtRange::page_of(at))
+                .map(|((target, prot), range)| Run { range, target, prot });
+            run = match (run.take(), page) {
+                (Some(run), Some(page)) => match joined(&run, &page) {
+                    Some(longer) => Some(longer),
+                    None => {
+                        found(run);
+                        Some(page)
+                    }
+                },
+                (Some(run), None) => {
+                    found(run);
+                    None
+                }
+                (None, page) => page,
+            };
+            at = at.saturating_add(PAGE_SIZE);
+        }
+        if let Some(run) = run {
+            found(run);
+        }
+    }
+}
+
+/// What a machine may do through an entry.
+fn translation(entry: Entry, dirty_by_hardware: bool) -> Option<(Target, Prot)> {
+    let leaf = entry.mapping().filter(|_| entry.is_hardware_present())?;
+    let mut prot = leaf.flags.prot();
+    if !dirty_by_hardware && !entry.is_dirty() {
+        prot -= Prot::WRITE;
+    }
+    (!prot.is_empty()).then_some((Target::of(leaf.pfn), prot))
+}
+
+fn joined(run: &Run, page: &Run) -> Option<Run> {
+    let follows = run.range.end() == page.range.start()
+        && run.prot == page.prot
+        && run.target.further(run.range.pages()) == Some(page.target);
+    let range = VirtRange::new(run.range.start(), page.range.end()).filter(|_| follows)?;
+    Some(Run { range, ..*run })
+}
+
+/// One line of `/proc/PID/maps` (`show_map_vma`).
+fn maps_line(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
+    let begin = text.len();
+    let flags = vma.flags();
+    let bit = |flag, letter| if flags.contains(flag) { letter } else { '-' };
+    let none = InodeId { major: 0, minor: 0, ino: 0 };
+    let inode = vma.file.as_ref().map_or(none, |file| file.inode());
+    let offset = vma.file.as_ref().map_or(0, |_| vma.pgoff.as_u64() << PAGE_SHIFT);
+    write!(
+        text,
+        "{:08x}-{:08x} {}{}{}{} {offset:08x} {:02x}:{:02x} {} ",
+        vma.range.start(),
+        vma.range.end(),
+        bit(VmFlags::READ, 'r'),
+        bit(VmFlags::WRITE, 'w'),
+        bit(VmFlags::EXEC, 'x'),
+        if flags.contains(VmFlags::MAYSHARE) { 's' } else { 'p' },
+        inode.major,
+        inode.minor,
+        inode.ino,
+    )?;
+    let before_name = text.len();
+    for _ in before_name..begin + NAME_COLUMN {
+        text.push(' ');
+    }
+    let name_at = text.len();
+    name_of(text, vma, image)?;
+    if text.len() == name_at {
+        text.truncate(before_name);
+    }
+    text.push('\n');
+    Ok(())
+}
+
+/// What is printed for an area: path, object's name, heap, stack, or the name a program gave
+/// (`get_vma_name`).
+fn name_of(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
+    if let Some(file) = &vma.file {
+        return match &vma.name {
+            Some(name) => write!(text, "[anon_shmem:{name}]"),
+            None => push_path(text, file.path()),
+        };
+    }
+    if let Some(ops) = vma.ops().filter(|ops| ops.callbacks().contains(Callbacks::NAME))
+        && let Some(name) = ops.name(&AreaPeek::new(vma))
+    {
+        text.push_str(&name);
+        return Ok(());
+    }
+    if is_initial_heap(vma, image) {
+        text.push_str("[heap]");
+    } else if is_initial_stack(vma, image) {
+        text.push_str("[stack]");
+    } else if let Some(name) = &vma.name {
+        write!(text, "[anon:{name}]")?;
+    }
+    Ok(())
+}
+
+/// `vma_is_initial_heap`.
+fn is_initial_heap(vma: &Vma, image: &Image) -> bool {
+    vma.range.start() < image.brk && vma.range.end() > image.start_brk
+}
+
+/// `vma_is_initial_stack`.
+fn is_initial_stack(vma: &Vma, image: &Image) -> bool {
+    let stack = image.start_stack;
+    stack != VirtAddr::ZERO && vma.range.start() <= stack && vma.range.end() >= stack
+}
+
+/// `seq_path(m, path, "\n")`: a newline in a path is written as an octal escape.
+fn push_path(text: &mut String, path: &str) -> fmt::Result {
+    for letter in path.chars() {
+        match letter {
+            '\n' => text.push_str("\\012"),
+            _ => text.push(letter),
+        }
+    }
+    Ok(())
+}
