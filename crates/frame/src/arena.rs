@@ -220,6 +220,17 @@ impl Arena {
         Folio::from_counted(self.store, self.store.head_of(frame))
     }
 
+    /// One entry more maps what `pfn` is part of: one more reference, which lives in that entry, and
+    /// one more mapping (`folio_get`, `folio_dup_file_rmap_pte`). By whoever holds the lock of an
+    /// entry that maps it already.
+    #[inline]
+    pub fn share_entry(&self, pfn: Pfn) {
+        if let Some(record) = self.folio_record(pfn) {
+            record.get();
+            record.add_map();
+        }
+    }
+
     #[track_caller]
     #[inline]
     fn frame(&self, pfn: Pfn) -> u32 {

@@ -7,6 +7,7 @@ use addr::{NonPresent, Pfn, VirtRange};
 use frame::FolioFlags;
 use machine::{Flush, FlushKind, FlushScope, Mmu};
 use sync::atomic::Ordering;
+use sync::rank;
 
 use crate::table::free_through_epoch;
 use crate::{Entry, PageTable};
@@ -165,9 +166,9 @@ impl<'m> Gather<'m> {
         let gathers_beside = self.table.flushes_pending.load(Ordering::Acquire) > 1;
         let nothing = self.forget.is_empty() && self.write_protect.is_empty();
         match self.span {
-            Span::Range(_) if moves_beside => self.mmu.flush_tlb(&Flush::space()),
-            Span::Range(span) if gathers_beside => self.mmu.flush_tlb(&Flush::ranges(&[span])),
-            Span::Space if !nothing || gathers_beside => self.mmu.flush_tlb(&Flush::space()),
+            Span::Range(_) if moves_beside => ask(self.mmu, &Flush::space()),
+            Span::Range(span) if gathers_beside => ask(self.mmu, &Flush::ranges(&[span])),
+            Span::Space if !nothing || gathers_beside => ask(self.mmu, &Flush::space()),
             _ => {}
         }
         self.forget.flush(self.mmu, FlushKind::Forget);
@@ -234,11 +235,17 @@ impl PageTable {
     /// Flushes, and more than asked while an entry that moved may be remembered at its old place.
     pub(crate) fn flush_beside_moves(&self, mmu: &dyn Mmu, flush: &Flush<'_>) {
         if self.moves_pending.load(Ordering::Acquire) > 0 {
-            mmu.flush_tlb(&Flush::space());
+            ask(mmu, &Flush::space());
         } else {
-            mmu.flush_tlb(flush);
+            ask(mmu, flush);
         }
     }
+}
+
+/// Asks the machine, and waits for its answer: with no entry locked and nothing pinned.
+pub(crate) fn ask(mmu: &dyn Mmu, flush: &Flush<'_>) {
+    rank::assert_may_wait();
+    mmu.flush_tlb(flush);
 }
 
 impl Drop for Gather<'_> {
@@ -289,10 +296,13 @@ impl Ranges {
     fn flush(&mut self, mmu: &dyn Mmu, kind: FlushKind) {
         if !self.0.is_empty() {
             self.sort();
-            mmu.flush_tlb(&Flush {
-                scope: FlushScope::Ranges(&self.0),
-                kind,
-            });
+            ask(
+                mmu,
+                &Flush {
+                    scope: FlushScope::Ranges(&self.0),
+                    kind,
+                },
+            );
             self.0.clear();
         }
     }

@@ -1,0 +1,4 @@
+//! The memory calls, against what the kernel documents and against a plain model of a space.
+
+mod basic;
+mod kit;
