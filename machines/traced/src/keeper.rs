@@ -55,28 +55,31 @@ impl Workshop {
         Err(Gone)
     }
 
-    /// Installs a descriptor in a program's task that is stopped at the entry of a call; the task
-    /// is then resumed into the install call, whose answer (the number) the program gets as the
-    /// answer of the call that it made.
-    pub(crate) fn install_for_program(
+    /// Installs a descriptor in a program's task that is stopped on the return of a call, and leaves
+    /// it there again. The program sees the number of the descriptor as the call's answer.
+    pub(crate) fn install_after_call(
         &self,
         tid: Tid,
         regs: &Regs,
         descriptor: BorrowedFd<'_>,
         place: Place,
     ) -> Result<(), Gone> {
+        const SYSCALL_BYTES: u64 = 2;
         let mask = ptrace::signal_mask(tid)?;
         ptrace::set_signal_mask(tid, u64::MAX)?;
         let mut asking = *regs;
-        asking.set_call(INSTALL_CALL, [self.cookie.word(), 0, 0, 0, 0, 0]);
+        let instruction = regs.instruction().wrapping_sub(SYSCALL_BYTES);
+        asking.jump_to_call(instruction, INSTALL_CALL, [self.cookie.word(), 0, 0, 0, 0, 0]);
         ptrace::set_registers(tid, &asking)?;
         ptrace::resume_to_call_edge(tid, 0)?;
-        self.serve_install(tid, descriptor, place)?;
         expect(tid, Stop::CallEdge)?;
-        // The program sees its own argument registers again.
-        let mut back = ptrace::registers(tid)?;
-        for index in 0..6 {
-            back.set_argument(index, regs.argument(index));
+        ptrace::resume_to_call_edge(tid, 0)?;
+        let served = self.serve_install(tid, descriptor, place);
+        expect(tid, Stop::CallEdge)?;
+        let answer = ptrace::registers(tid)?.result();
+        let mut back = *regs;
+        if served.is_ok() {
+            back.set_result(answer);
         }
         ptrace::set_registers(tid, &back)?;
         ptrace::set_signal_mask(tid, mask)

@@ -1,1 +1,57 @@
-//! Placeholder
+//! The traced machine: unmodified host processes on our page tables.
+//!
+//! [`run`] starts a program under ptrace and a seccomp filter. At its exec the image that the host
+//! built is taken over by an [`mm::Mm`], and the host's areas are unmapped; from then on every page
+//! that the host has in the program is a run of our arena, or of a file, filled after a fault that
+//! our `Mm` has served, and forgotten when it says so.
+//!
+//! | file | what |
+//! |---|---|
+//! | `run` | starting a tree; what callers see |
+//! | `tree` | the loop: one thread waits for all stops and answers each |
+//! | `adopt`, `newborn` | where memories come from: exec and fork |
+//! | `fault`, `decode`, `memory` | a page fault, from the host's signal to the filled run |
+//! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
+//! | `signals`, `calls/mask` | the two signals that Recto owns |
+//! | `space`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
+//! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
+//! | `pool`, `errands` | what other threads do, and what they ask of the tracing one |
+//! | `sys/` | the host's calls; the only unsafe code |
+
+#![deny(unsafe_code)]
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("the traced machine is for Linux on x86-64");
+
+mod adopt;
+mod calls;
+mod decode;
+mod errands;
+mod fault;
+mod files;
+mod halt;
+mod host_maps;
+mod keeper;
+mod limits;
+mod memory;
+mod newborn;
+mod pool;
+mod ready;
+mod run;
+mod runs;
+mod signals;
+mod space;
+mod special;
+mod stats;
+mod stub;
+mod sys;
+mod thread;
+mod tree;
+
+pub use run::{Ending, Outcome, RunConfig, RunError, SignalPolicy, run};
+pub use stats::{HostCounts, ProcessStats, TreeStats};
+pub use sys::signal::end_self_by;
+
+/// The last line of every `/proc/PID/maps`: a page of the kernel's, in no space of anyone's.
+pub(crate) const VSYSCALL_LINE: &str =
+    "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n";

@@ -98,3 +98,100 @@ pub(crate) fn probe_mapping(descriptor: BorrowedFd<'_>) -> Result<(), HostError>
     unsafe { libc::munmap(at, 4096) };
     Ok(())
 }
+
+/// Lends the descriptor of an open file; `None` when it has none.
+pub(crate) fn with_descriptor<T>(
+    file: &dyn object::device::HostFile,
+    act: impl FnOnce(BorrowedFd<'_>) -> T,
+) -> Option<T> {
+    let number = file.descriptor()?;
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: a host file keeps its descriptor open while it lives, and it is borrowed here.
+    Some(act(unsafe { BorrowedFd::borrow_raw(number) }))
+}
+
+/// Reads at a byte offset what is in the host's memory already; EAGAIN when that is nothing.
+pub(crate) fn read_at_hand(
+    descriptor: BorrowedFd<'_>,
+    offset: u64,
+    buf: &mut [u8],
+) -> Result<usize, HostError> {
+    let vector = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let offset = i64::try_from(offset).map_err(|_| HostError::new(libc::EINVAL))?;
+    for flags in [libc::RWF_NOWAIT, 0] {
+        // SAFETY: one vector, which is `buf`.
+        let got = unsafe {
+            libc::preadv2(descriptor.as_raw_fd(), &raw const vector, 1, offset, flags)
+        };
+        if got >= 0 {
+            return Ok(got as usize);
+        }
+        let error = HostError::last();
+        // Memory files do not know the flag, and never wait.
+        if error.raw() != libc::EOPNOTSUPP || !is_in_memory(descriptor) {
+            return Err(error);
+        }
+    }
+    Err(HostError::new(libc::EAGAIN))
+}
+
+fn is_in_memory(descriptor: BorrowedFd<'_>) -> bool {
+    filesystem_kind(descriptor).is_ok_and(|kind| kind == libc::TMPFS_MAGIC)
+}
+
+/// Makes a hole of `len` bytes at `offset`.
+pub(crate) fn punch_hole(
+    descriptor: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+) -> Result<(), HostError> {
+    let flags = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else {
+        return Err(HostError::new(libc::EINVAL));
+    };
+    // SAFETY: numbers alone.
+    let answer = unsafe { libc::fallocate(descriptor.as_raw_fd(), flags, offset, len) };
+    if answer < 0 { Err(HostError::last()) } else { Ok(()) }
+}
+
+/// Whether two descriptors of this process are of one opening of a file.
+pub(crate) fn is_same_open_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
+    const KCMP_FILE: i32 = 0;
+    let pid = std::process::id();
+    // SAFETY: numbers alone.
+    let order = unsafe {
+        libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, a.as_raw_fd(), b.as_raw_fd())
+    };
+    order == 0
+}
+
+/// The seals of a memory file; none for any other file.
+pub(crate) fn seals(descriptor: BorrowedFd<'_>) -> i32 {
+    // SAFETY: numbers alone.
+    unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_GET_SEALS) }.max(0)
+}
+
+/// Whether nothing on the file's mount may be executed.
+pub(crate) fn is_on_noexec_mount(descriptor: BorrowedFd<'_>) -> bool {
+    // SAFETY: the structure is integers, so zeroes are one.
+    let mut statvfs: libc::statvfs = unsafe { core::mem::zeroed() };
+    // SAFETY: the structure is of the size that is stored.
+    let answer = unsafe { libc::fstatvfs(descriptor.as_raw_fd(), &raw mut statvfs) };
+    answer == 0 && statvfs.f_flag & libc::ST_NOEXEC != 0
+}
+
+/// Raises the number of descriptors that this process may have to what it may raise it to; what it
+/// was before.
+pub(crate) fn raise_limit() -> Option<libc::rlimit> {
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is stored to and outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut before) } < 0 {
+        return None;
+    }
+    let raised = libc::rlimit { rlim_cur: before.rlim_max, ..before };
+    // SAFETY: the structure is read by the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) };
+    Some(before)
+}

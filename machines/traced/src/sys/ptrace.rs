@@ -33,6 +33,12 @@ impl core::fmt::Debug for Regs {
 }
 
 impl Regs {
+    /// All zero.
+    pub(crate) fn zeroed() -> Self {
+        // SAFETY: registers are integers, so zeroes are some.
+        Self(unsafe { core::mem::zeroed() })
+    }
+
     /// The number of the call that the task is entering, as the program wrote it (the kernel
     /// looks at the low half alone).
     pub(crate) fn call_number(&self) -> i64 {
@@ -108,6 +114,12 @@ impl Regs {
         self.0.rsp
     }
 
+    /// Changes the stack pointer.
+    #[cfg(test)]
+    pub(crate) fn set_stack(&mut self, stack: u64) {
+        self.0.rsp = stack;
+    }
+
     /// Whether the task runs 64-bit code.
     pub(crate) fn is_64_bit(&self) -> bool {
         self.0.cs == 0x33
@@ -174,13 +186,6 @@ impl SignalInfo {
         // whatever the signal is.
         unsafe { self.0.si_addr() as u64 }
     }
-
-    /// Who sent a signal that a task sent.
-    pub(crate) fn sender(&self) -> i32 {
-        // SAFETY: si_pid reads four bytes at a fixed place of the union, which are integers
-        // whatever the signal is.
-        unsafe { self.0.si_pid() }
-    }
 }
 
 fn request(what: u32, tid: Tid, address: usize, data: *mut c_void) -> Result<i64, Gone> {
@@ -216,15 +221,9 @@ pub(crate) fn listen(tid: Tid) -> Result<(), Gone> {
     request(libc::PTRACE_LISTEN, tid, 0, number(0)).map(drop)
 }
 
-/// Asks a running task to stop.
-pub(crate) fn interrupt(tid: Tid) -> Result<(), Gone> {
-    request(libc::PTRACE_INTERRUPT, tid, 0, number(0)).map(drop)
-}
-
 /// Its registers.
 pub(crate) fn registers(tid: Tid) -> Result<Regs, Gone> {
-    // SAFETY: registers are integers, so zeroes are some.
-    let mut regs = Regs(unsafe { core::mem::zeroed() });
+    let mut regs = Regs::zeroed();
     request(libc::PTRACE_GETREGS, tid, 0, (&raw mut regs).cast())?;
     Ok(regs)
 }

@@ -243,18 +243,4 @@ impl Asking<'_> {
         };
         if number < 0 { Err(HostError::last()) } else { Ok(number as u32) }
     }
-
-    /// Lets the task's call fail with `error`.
-    pub(crate) fn refuse(self, error: HostError) {
-        let response =
-            libc::seccomp_notif_resp { id: self.id, val: 0, error: -error.raw(), flags: 0 };
-        // SAFETY: the structure is of the size that the request reads.
-        unsafe {
-            libc::ioctl(
-                self.listener.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_SEND as libc::c_ulong,
-                &raw const response,
-            )
-        };
-    }
 }

@@ -97,6 +97,11 @@ impl Answered {
         Self { before }
     }
 
+    /// Whether this process answers its signals for a tree now.
+    pub(crate) fn is_in_force() -> bool {
+        BELL.load(Ordering::SeqCst) > 0
+    }
+
     /// The signal that asked for the end, if one did.
     pub(crate) fn ending() -> Option<i32> {
         match ENDING.load(Ordering::SeqCst) {
@@ -114,4 +119,11 @@ impl Drop for Answered {
             unsafe { libc::sigaction(*signal, &raw const *action, core::ptr::null_mut()) };
         }
     }
+}
+
+/// How large the kernel says that a signal frame can be; 0 when it does not say.
+pub(crate) fn frame_bytes() -> u64 {
+    const AT_MINSIGSTKSZ: libc::c_ulong = 51;
+    // SAFETY: reads the auxiliary vector of this process.
+    unsafe { libc::getauxval(AT_MINSIGSTKSZ) }
 }

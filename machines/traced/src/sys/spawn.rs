@@ -48,6 +48,8 @@ pub(crate) struct Launch {
     pub(crate) environment: Vec<CString>,
     /// The filter that it runs under.
     pub(crate) filter: Filter,
+    /// How many descriptors it may have, if this process has changed that for itself.
+    pub(crate) nr_descriptors: Option<libc::rlimit>,
 }
 
 /// A task that waits to be let go.
@@ -111,10 +113,13 @@ fn become_program(
 ) -> ! {
     let mut byte = 0u8;
     // SAFETY: 1. one byte is stored. 2. SIGPIPE was set aside by the runtime of Rust, and the
-    // program expects the default. 3. the mask is emptied as it would be by a shell.
+    // program expects the default. 3. the limit is read by the call.
     unsafe {
         while libc::read(wait, (&raw mut byte).cast(), 1) < 0 {}
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if let Some(limit) = &launch.nr_descriptors {
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const *limit);
+        }
     }
     match launch.filter.install() {
         Ok(listener) => {

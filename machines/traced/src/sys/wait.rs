@@ -106,12 +106,3 @@ pub(crate) fn one(tid: Tid) -> Result<Stop, Gone> {
         }
     }
 }
-
-/// The next stop or end of one task, if it has come.
-pub(crate) fn poll_one(tid: Tid) -> Result<Option<Stop>, Gone> {
-    match wait(tid.raw(), libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG) {
-        Ok((0, _)) | Err(libc::EINTR) => Ok(None),
-        Ok((_, status)) => Ok(Some(decode(status))),
-        Err(_) => Err(Gone),
-    }
-}

@@ -1,0 +1,275 @@
+//! Taking over the image that the host kernel has just built for a program.
+//!
+//! The host parses the file, finds the interpreter, builds arguments and auxiliary vector. Before
+//! the first instruction runs, the same areas are made at the same addresses in a new `Mm`, what the
+//! kernel wrote is copied, and the host's areas are unmapped: from then on the host has only what
+//! Recto fills.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+
+use addr::{PAGE_SIZE, PgOff, Prot, VirtAddr};
+use mm::{
+    Commit, FaultPolicy, Force, Image, LayoutConfig, Limits, MapFlags, MapRequest, MapTarget, Mm,
+    MmConfig, ObjectTarget, Sysctl,
+};
+
+use crate::files::{Files, Mappable};
+use crate::host_maps::{self, HostArea};
+use crate::keeper::{self, Keeper};
+use crate::memory::{Memory, TASK_SIZE};
+use crate::runs::{Backing, Run, Runs};
+use crate::space::{Shared, Space, gaps_between, stub_run};
+use crate::special::Special;
+use crate::sys::ptrace::{self, Regs};
+use crate::sys::wait::Stop;
+use crate::sys::{Gone, Tid, memory as host_memory};
+use crate::{limits, stub};
+
+/// Neighbours filled by one fault.
+const FILE_AROUND_PAGES: u64 = 64;
+const ANON_AROUND_PAGES: u64 = 16;
+
+/// What every memory of a tree is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Materials {
+    /// Frames.
+    pub(crate) arena: Arc<frame::Arena>,
+    /// Promises.
+    pub(crate) commit: Arc<Commit>,
+}
+
+/// Why an image cannot be taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unadoptable {
+    /// The process died meanwhile.
+    Gone,
+    /// It is a 32-bit program.
+    ThirtyTwoBit,
+    /// The arena has no room for it.
+    OutOfMemory,
+    /// Something of it could not be rebuilt: what.
+    Strange(&'static str),
+}
+
+impl From<Gone> for Unadoptable {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// Takes over the image of a task that is stopped at the event of an exec.
+pub(crate) fn adopt(
+    shared: &Arc<Shared>,
+    materials: &Materials,
+    files: &mut Files,
+    tid: Tid,
+) -> Result<Memory, Unadoptable> {
+    ptrace::resume_to_call_edge(tid, 0)?;
+    keeper::expect(tid, Stop::CallEdge)?;
+    let regs = ptrace::registers(tid)?;
+    if !regs.is_64_bit() {
+        return Err(Unadoptable::ThirtyTwoBit);
+    }
+    let areas = host_maps::areas(tid);
+    if areas.is_empty() {
+        return Err(Unadoptable::Gone);
+    }
+    let space = Space::new(shared);
+    let mm = Mm::create(config(shared, materials, &space, (tid, &areas)))
+        .map_err(|_| Unadoptable::OutOfMemory)?;
+    let mut image = ImageFiles { tid, files, by_inode: HashMap::new() };
+    for area in &areas {
+        map_area(&mm, &mut image, area)?;
+    }
+    *mm.image() = image_of(tid, &regs);
+    copy_written(&mm, &mut image, &areas, &regs)?;
+    let own: Vec<&HostArea> = areas.iter().filter(|area| area.is_vdso_family()).collect();
+    let stub = stub_address(&areas).ok_or(Unadoptable::Strange("no room for the stub page"))?;
+    settle(shared, &space, tid, (&own, stub))?;
+    Ok(Memory::new(mm, space, stub))
+}
+
+fn config(
+    shared: &Arc<Shared>,
+    materials: &Materials,
+    space: &Arc<Space>,
+    (tid, areas): (Tid, &[HostArea]),
+) -> MmConfig {
+    let limits: Limits = limits::of(tid);
+    let mmap_base = mmap_base(areas).map(VirtAddr::new);
+    MmConfig {
+        layout: LayoutConfig { mmap_base, ..LayoutConfig::default() },
+        limits,
+        commit: Arc::clone(&materials.commit),
+        policy: FaultPolicy::new(FILE_AROUND_PAGES, ANON_AROUND_PAGES),
+        sysctl: Sysctl { mmap_min_addr: limits::mmap_min_addr(), ..Sysctl::default() },
+        devices: Arc::clone(&shared.devices),
+        ..MmConfig::new(
+            Arc::clone(&materials.arena),
+            Arc::clone(space) as Arc<dyn machine::Mmu>,
+        )
+    }
+}
+
+/// Where the kernel began to search downwards: at the end of the highest area below the stack.
+fn mmap_base(areas: &[HostArea]) -> Option<u64> {
+    let stack = areas.iter().find(|area| area.name == "[stack]")?;
+    let below = areas.iter().filter(|area| area.end <= stack.start);
+    below.map(|area| area.end).max().filter(|end| *end > TASK_SIZE / 2)
+}
+
+/// The files of an image, each opened once.
+struct ImageFiles<'a> {
+    tid: Tid,
+    files: &'a mut Files,
+    by_inode: HashMap<u64, (Mappable, File)>,
+}
+
+impl ImageFiles<'_> {
+    fn get(&mut self, area: &HostArea) -> Result<&(Mappable, File), Unadoptable> {
+        const LOST: Unadoptable = Unadoptable::Strange("a file of the image cannot be opened");
+        if !self.by_inode.contains_key(&area.ino) {
+            let file = open_image_file(self.tid, area).ok_or(LOST)?;
+            let copy: OwnedFd = file.try_clone().map_err(|_| LOST)?.into();
+            let mappable = self.files.mappable(copy).map_err(|_| LOST)?;
+            self.by_inode.insert(area.ino, (mappable, file));
+        }
+        self.by_inode.get(&area.ino).ok_or(LOST)
+    }
+}
+
+/// The program itself, or its interpreter: by whichever name still leads to that file.
+fn open_image_file(tid: Tid, area: &HostArea) -> Option<File> {
+    let names = [
+        format!("/proc/{tid}/exe"),
+        format!("/proc/{tid}/root{}", area.name),
+        format!("/proc/{tid}/map_files/{:x}-{:x}", area.start, area.end),
+    ];
+    names
+        .iter()
+        .filter_map(|name| File::open(name).ok())
+        .find(|file| file.metadata().is_ok_and(|meta| meta.ino() == area.ino))
+}
+
+fn map_area(mm: &Mm, files: &mut ImageFiles<'_>, area: &HostArea) -> Result<(), Unadoptable> {
+    let len = area.end - area.start;
+    let at = VirtAddr::new(area.start);
+    if area.start >= TASK_SIZE {
+        return Ok(());
+    }
+    let request = if area.is_vdso_family() {
+        let target = ObjectTarget::new(Special::named(&area.name));
+        MapRequest::object(target, len, area.prot, MapFlags::PRIVATE)
+    } else if area.ino != 0 {
+        let target = files.get(area)?.0.target();
+        MapRequest::object(target, len, area.prot, MapFlags::PRIVATE)
+            .from_page(PgOff::containing(area.offset))
+    } else {
+        let stack = if area.name == "[stack]" {
+            MapFlags::GROWSDOWN | MapFlags::STACK
+        } else {
+            MapFlags::empty()
+        };
+        debug_assert!(matches!(MapRequest::anonymous(len, area.prot).target, MapTarget::Anonymous));
+        MapRequest::anonymous(len, area.prot).with(stack)
+    };
+    mm.mmap(&request.fixed_at(at)).map(drop).map_err(|errno| match errno {
+        addr::Errno::ENOMEM => Unadoptable::OutOfMemory,
+        _ => Unadoptable::Strange("an area of the image cannot be made"),
+    })
+}
+
+fn image_of(tid: Tid, regs: &Regs) -> Image {
+    let ends = host_maps::ends(tid);
+    let start_stack = if ends.start_stack == 0 { regs.stack() } else { ends.start_stack };
+    let exe = std::fs::read_link(format!("/proc/{tid}/exe")).ok();
+    Image {
+        start_code: VirtAddr::new(ends.start_code),
+        end_code: VirtAddr::new(ends.end_code),
+        start_data: VirtAddr::new(ends.start_data),
+        end_data: VirtAddr::new(ends.end_data),
+        start_brk: VirtAddr::new(ends.start_brk),
+        brk: VirtAddr::new(ends.start_brk),
+        start_stack: VirtAddr::new(start_stack),
+        arg_start: VirtAddr::new(ends.arg_start),
+        arg_end: VirtAddr::new(ends.arg_end),
+        env_start: VirtAddr::new(ends.env_start),
+        env_end: VirtAddr::new(ends.env_end),
+        auxv: host_maps::auxv(tid),
+        exe_file: exe.map(|path| Arc::from(path.to_string_lossy())),
+    }
+}
+
+/// Copies what the kernel wrote: the stack from the stack pointer up, and the zeroes between the
+/// end of a file's data and the end of its page.
+fn copy_written(
+    mm: &Mm,
+    files: &mut ImageFiles<'_>,
+    areas: &[HostArea],
+    regs: &Regs,
+) -> Result<(), Unadoptable> {
+    for area in areas {
+        if area.name == "[stack]" {
+            let from = regs.stack().clamp(area.start, area.end);
+            copy(mm, files.tid, from, area.end)?;
+        } else if area.ino != 0 && area.prot.contains(Prot::WRITE) {
+            let last = area.end - PAGE_SIZE;
+            let offset = area.offset + (last - area.start);
+            let mut in_file = [0u8; PAGE_SIZE as usize];
+            let mut in_memory = [0u8; PAGE_SIZE as usize];
+            let _ = files.get(area)?.1.read_at(&mut in_file, offset);
+            let got = host_memory::read(files.tid, last, &mut in_memory);
+            if got == in_memory.len() && in_file != in_memory {
+                copy(mm, files.tid, last, area.end)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copy(mm: &Mm, tid: Tid, start: u64, end: u64) -> Result<(), Unadoptable> {
+    let mut bytes = vec![0u8; (end - start) as usize];
+    if host_memory::read(tid, start, &mut bytes) != bytes.len() {
+        return Err(Unadoptable::Gone);
+    }
+    let written = mm.write_memory(VirtAddr::new(start), &bytes, Force::Forced);
+    if written == bytes.len() { Ok(()) } else { Err(Unadoptable::OutOfMemory) }
+}
+
+/// A page where nothing of the image is and no program puts anything of its own accord.
+fn stub_address(areas: &[HostArea]) -> Option<u64> {
+    (0..64)
+        .map(|page| stub::PREFERRED + page * stub::BYTES)
+        .find(|at| areas.iter().all(|area| at + stub::BYTES <= area.start || *at >= area.end))
+}
+
+/// Makes the keeper and lets it unmap everything but the host's own.
+fn settle(
+    shared: &Arc<Shared>,
+    space: &Arc<Space>,
+    tid: Tid,
+    (own, stub): (&[&HostArea], u64),
+) -> Result<(), Unadoptable> {
+    const NO_CALL: Unadoptable = Unadoptable::Strange("the vDSO makes no system call");
+    let vdso = own.iter().find(|area| area.name == "[vdso]").ok_or(NO_CALL)?;
+    let mut code = vec![0u8; (vdso.end - vdso.start) as usize];
+    let got = host_memory::read(tid, vdso.start, &mut code);
+    let syscall = code.get(..got).unwrap_or_default().windows(2).position(|two| two == [0x0f, 5]);
+    let instruction = vdso.start + syscall.ok_or(NO_CALL)? as u64;
+    let mut keeper = Keeper::make_with_stub(&shared.workshop, tid, instruction, stub)?;
+    let mut runs = Runs::default();
+    for area in own {
+        let (start, end, prot) = (area.start, area.end, area.prot);
+        runs.insert(Run { start, end, prot, backing: Backing::Host });
+    }
+    runs.insert(stub_run(stub));
+    for (start, end) in gaps_between(&runs, TASK_SIZE) {
+        keeper.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0])?;
+    }
+    space.begin(keeper, runs);
+    Ok(())
+}

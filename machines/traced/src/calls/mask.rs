@@ -1,0 +1,185 @@
+//! The calls that change what signals do: wherever a program speaks of SIGSEGV and SIGBUS, the host
+//! is told something else, and the program's own view is kept.
+
+use addr::Access;
+
+use super::table::Verb;
+use super::{Answer, Call};
+use crate::fault::signal_bit;
+use crate::halt::{Halt, Next};
+use crate::ready;
+use crate::signals::{OWNED, RED_ZONE, frame_bytes, release_pending};
+use crate::sys::ptrace;
+use crate::thread::{OnReturn, Phase};
+
+const SET_BYTES: u64 = 8;
+/// The kernel's `struct sigaction`: handler, flags, restorer, mask.
+const ACTION_BYTES: usize = 32;
+const NR_SIGNALS: i32 = 64;
+
+/// Sees to one of these calls.
+pub(crate) fn see(call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
+    match verb {
+        Verb::Sigprocmask => change_mask(call),
+        Verb::Sigaction => change_action(call),
+        Verb::Sigreturn => come_back(call),
+        Verb::Sigaltstack => change_stack(call),
+        Verb::Sigsuspend => patch_mask_at(call, 0),
+        _ => match call.regs.call_number() {
+            libc::SYS_ppoll => patch_mask_at(call, 3),
+            libc::SYS_pselect6 => patch_pair(call),
+            _ => patch_mask_at(call, 4),
+        },
+    }
+}
+
+fn read_word(call: &Call<'_>, at: u64) -> Result<Option<u64>, Halt> {
+    let mut word = [0u8; 8];
+    if at == 0 || ready::read(call.thread, call.memory, at, &mut word)? < word.len() {
+        return Ok(None);
+    }
+    Ok(Some(u64::from_le_bytes(word)))
+}
+
+fn change_mask(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    let before = call.thread.blocked_owned;
+    if call.argument(3) != SET_BYTES {
+        return Ok(Answer::Run);
+    }
+    let set = read_word(call, call.argument(1))?;
+    let after = match (set, call.int(0)) {
+        (None, _) if call.argument(1) == 0 => before,
+        (Some(set), libc::SIG_BLOCK) => before | (set & OWNED),
+        (Some(set), libc::SIG_UNBLOCK) => before & !set,
+        (Some(set), libc::SIG_SETMASK) => set & OWNED,
+        _ => return Ok(Answer::Run),
+    };
+    if before == 0 && after == 0 {
+        return Ok(Answer::Run);
+    }
+    let tid = call.thread.tid;
+    let host = ptrace::signal_mask(tid)?;
+    let wanted = match (set, call.int(0)) {
+        (Some(set), libc::SIG_BLOCK) => host | set,
+        (Some(set), libc::SIG_UNBLOCK) => host & !set,
+        (Some(set), _) => set,
+        (None, _) => host,
+    };
+    let never = signal_bit(libc::SIGKILL) | signal_bit(libc::SIGSTOP);
+    ptrace::set_signal_mask(tid, wanted & !OWNED & !never)?;
+    call.thread.blocked_owned = after;
+    release_pending(call.thread);
+    let old = (host | before).to_le_bytes();
+    let out = call.argument(2);
+    if out != 0 && !ready::write(call.thread, call.memory, out, &old)? {
+        return Ok(addr::Errno::EFAULT.into());
+    }
+    Ok(Answer::Return(0))
+}
+
+fn change_action(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    let signal = call.int(0);
+    let mut action = [0u8; ACTION_BYTES];
+    let at = call.argument(1);
+    if at == 0
+        || !(1..=NR_SIGNALS).contains(&signal)
+        || call.argument(3) != SET_BYTES
+        || ready::read(call.thread, call.memory, at, &mut action)? < action.len()
+    {
+        return Ok(Answer::Run);
+    }
+    let (words, _) = action.as_chunks::<8>();
+    let word = |index: usize| words.get(index).map_or(0, |word| u64::from_le_bytes(*word));
+    let (handler, flags, restorer, mask) = (word(0), word(1), word(2), word(3));
+    let ignore = libc::SIG_IGN as u64;
+    {
+        let mut owned = call.thread.process.owned.borrow_mut();
+        let has_handler = handler != libc::SIG_DFL as u64 && handler != ignore;
+        owned.handled &= !signal_bit(signal);
+        owned.handled |= if has_handler { signal_bit(signal) } else { 0 };
+        match signal {
+            libc::SIGSEGV => owned.segv_ignored = handler == ignore,
+            libc::SIGBUS => owned.bus_ignored = handler == ignore,
+            _ => {}
+        }
+    }
+    let host_handler = match signal_bit(signal) & OWNED != 0 && handler == ignore {
+        true => libc::SIG_DFL as u64,
+        false => handler,
+    };
+    if host_handler == handler && mask & OWNED == 0 {
+        return Ok(Answer::Run);
+    }
+    let mut patched = Vec::with_capacity(ACTION_BYTES);
+    for word in [host_handler, flags, restorer, mask & !OWNED] {
+        patched.extend_from_slice(&word.to_le_bytes());
+    }
+    with_patch(call, 1, &patched)
+}
+
+/// rt_sigreturn reads the frame that the handler was entered with.
+fn come_back(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    let stack = call.regs.stack();
+    let start = stack.saturating_sub(8);
+    call.memory.make_ready(start, stack.saturating_add(frame_bytes()), Access::Read)?;
+    Ok(Answer::Run)
+}
+
+fn change_stack(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    let mut stack = [0u8; 24];
+    let at = call.argument(0);
+    if at != 0 && ready::read(call.thread, call.memory, at, &mut stack)? == stack.len() {
+        let (words, _) = stack.as_chunks::<8>();
+        let word = |index: usize| words.get(index).map_or(0, |word| u64::from_le_bytes(*word));
+        let disabled = word(1) as i32 & libc::SS_DISABLE != 0;
+        call.thread.alternate_stack = (!disabled).then(|| (word(0), word(2)));
+    }
+    Ok(Answer::Run)
+}
+
+/// A mask that holds for the duration of the call, by its address in an argument.
+fn patch_mask_at(call: &mut Call<'_>, argument: usize) -> Result<Answer, Halt> {
+    match read_word(call, call.argument(argument))? {
+        Some(mask) if mask & OWNED != 0 => {
+            with_patch(call, argument, &(mask & !OWNED).to_le_bytes())
+        }
+        _ => Ok(Answer::Run),
+    }
+}
+
+/// The same by way of the pair of pselect6: address and size.
+fn patch_pair(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    const ARGUMENT: usize = 5;
+    let Some(mask_at) = read_word(call, call.argument(ARGUMENT))? else { return Ok(Answer::Run) };
+    ready::buffer(call.thread, call.memory, super::operand::Flow::In, (mask_at, SET_BYTES))?;
+    match read_word(call, mask_at)? {
+        Some(mask) if mask & OWNED != 0 => {
+            let at = scratch(call, 24);
+            let mut patched = Vec::with_capacity(24);
+            for word in [at + 16, SET_BYTES, mask & !OWNED] {
+                patched.extend_from_slice(&word.to_le_bytes());
+            }
+            with_patch(call, ARGUMENT, &patched)
+        }
+        _ => Ok(Answer::Run),
+    }
+}
+
+/// A place below the stack that nobody uses until the call returns.
+fn scratch(call: &Call<'_>, bytes: u64) -> u64 {
+    call.regs.stack().saturating_sub(RED_ZONE + bytes) & !15
+}
+
+/// Lets the call run with `argument` leading to `bytes` in place of the program's own; it gets its
+/// argument back when the call returns.
+fn with_patch(call: &mut Call<'_>, argument: usize, bytes: &[u8]) -> Result<Answer, Halt> {
+    let at = scratch(call, bytes.len() as u64);
+    if !ready::write(call.thread, call.memory, at, bytes)? {
+        return Ok(Answer::Run);
+    }
+    let own = call.argument(argument);
+    call.regs.set_argument(argument, at);
+    ptrace::set_registers(call.thread.tid, &call.regs)?;
+    call.thread.phase = Phase::InCall(OnReturn::RestoreArgument(argument, own));
+    Ok(Answer::Go(Next::ToCallEdge))
+}

@@ -1,0 +1,155 @@
+//! The memory calls: each becomes a verb of the program's `Mm`.
+
+use std::os::fd::AsFd;
+
+use addr::{Errno, PAGE_SIZE, PgOff, Prot, VirtAddr};
+use mm::{
+    Advice, LockAllFlags, LockFlags, MapFlags, MapRequest, MapTarget, ObjectTarget, RemapFlags,
+    RemapRequest, SyncFlags,
+};
+
+use super::table::Verb;
+use super::{Answer, Call};
+use crate::files::{Mappable, Unmappable};
+use crate::halt::Halt;
+use crate::ready;
+use crate::sys::descriptor;
+use crate::tree::Tree;
+
+/// Performs a memory call.
+pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
+    if verb == Verb::Mincore {
+        return mincore(call);
+    }
+    let mm = &call.memory.mm;
+    let (addr, len) = (VirtAddr::new(call.argument(0)), call.argument(1));
+    let flags = call.argument(2) as u32;
+    let result = match verb {
+        Verb::Mmap => return Ok(done(mmap(tree, call).map(|at| at.as_u64()))),
+        Verb::Mremap => return Ok(done(mremap(call).map(|at| at.as_u64()))),
+        Verb::Brk => return Ok(Answer::Return(mm.brk(addr).as_u64() as i64)),
+        Verb::Munmap => mm.munmap(addr, len),
+        Verb::Mprotect => mprotect(call),
+        Verb::Madvise => match Advice::from_raw(call.int(2)) {
+            Some(advice) => mm.madvise(addr, len, advice),
+            None => Err(Errno::EINVAL),
+        },
+        Verb::Msync => mm.msync(addr, len, SyncFlags::from_bits_retain(flags)),
+        Verb::Mlock => mm.mlock(addr, len),
+        Verb::Mlock2 => mm.mlock2(addr, len, LockFlags::from_bits_retain(flags)),
+        Verb::Munlock => mm.munlock(addr, len),
+        Verb::Mlockall => mm.mlockall(LockAllFlags::from_bits_retain(call.argument(0) as u32)),
+        Verb::Munlockall => {
+            mm.munlockall();
+            Ok(())
+        }
+        Verb::RemapFilePages => remap_file_pages(call),
+        _ => Err(Errno::ENOSYS),
+    };
+    Ok(done(result.map(|()| 0)))
+}
+
+fn done(result: Result<u64, Errno>) -> Answer {
+    match result {
+        Ok(value) => Answer::Return(value as i64),
+        Err(errno) => errno.into(),
+    }
+}
+
+/// The rights a program asks for. Bits that mean nothing are refused by the verbs.
+fn prot_of(word: u64) -> Prot {
+    Prot::from_bits_retain(word as u32)
+}
+
+fn mmap(tree: &mut Tree, call: &Call<'_>) -> Result<VirtAddr, Errno> {
+    let offset = call.argument(5);
+    if !offset.is_multiple_of(PAGE_SIZE) {
+        return Err(Errno::EINVAL);
+    }
+    let flags = MapFlags::from_bits_retain(call.argument(3) as u32);
+    let target = if flags.contains(MapFlags::ANONYMOUS) {
+        if flags.contains(MapFlags::HUGETLB) {
+            return Err(Errno::EINVAL);
+        }
+        MapTarget::Anonymous
+    } else {
+        target_of(tree, call)?
+    };
+    let (anonymous, flags) = match &target {
+        MapTarget::Anonymous => (true, flags | MapFlags::ANONYMOUS),
+        MapTarget::Object(_) => (false, flags),
+    };
+    let request = MapRequest {
+        addr: VirtAddr::new(call.argument(0)),
+        len: call.argument(1),
+        prot: prot_of(call.argument(2)),
+        flags,
+        target,
+        pgoff: if anonymous { PgOff::ZERO } else { PgOff::containing(offset) },
+    };
+    call.memory.mm.mmap(&request)
+}
+
+/// What the descriptor in argument 4 is to a mapping.
+fn target_of(tree: &mut Tree, call: &Call<'_>) -> Result<MapTarget, Errno> {
+    let task = descriptor::open_task(call.thread.tid).map_err(|_| Errno::EBADF)?;
+    let file = descriptor::take(task.as_fd(), call.int(4)).map_err(|_| Errno::EBADF)?;
+    match tree.files.mappable(file) {
+        Ok(file) => Ok(MapTarget::Object(object_of(&file))),
+        Err(Unmappable::Zeroes) => Ok(MapTarget::Anonymous),
+        Err(Unmappable::Refused(errno)) => Err(errno),
+    }
+}
+
+fn object_of(file: &Mappable) -> ObjectTarget {
+    file.target()
+}
+
+fn mprotect(call: &Call<'_>) -> Result<(), Errno> {
+    let mm = &call.memory.mm;
+    let (addr, len) = (VirtAddr::new(call.argument(0)), call.argument(1));
+    let prot = prot_of(call.argument(2));
+    if call.regs.call_number() == libc::SYS_pkey_mprotect && call.int(3) != -1 && call.int(3) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    mm.mprotect(addr, len, prot)
+}
+
+fn mremap(call: &Call<'_>) -> Result<VirtAddr, Errno> {
+    let flags = RemapFlags::from_bits_retain(call.argument(3) as u32);
+    call.memory.mm.mremap(&RemapRequest {
+        addr: VirtAddr::new(call.argument(0)),
+        old_len: call.argument(1),
+        new_len: call.argument(2),
+        flags,
+        new_addr: VirtAddr::new(call.argument(4)),
+    })
+}
+
+fn remap_file_pages(_call: &Call<'_>) -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
+/// The states are handed over piece by piece with no lock held, so they go straight to the program.
+fn mincore(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    let (addr, len, mut out) =
+        (VirtAddr::new(call.argument(0)), call.argument(1), call.argument(2));
+    let mut halt = None;
+    let result = call.memory.mm.mincore(addr, len, |states| {
+        match ready::write(call.thread, call.memory, out, states) {
+            Ok(true) => {
+                out = out.saturating_add(states.len() as u64);
+                Ok(())
+            }
+            Ok(false) => Err(Errno::EFAULT),
+            Err(why) => {
+                halt = Some(why);
+                Err(Errno::EFAULT)
+            }
+        }
+    });
+    match halt {
+        Some(why) => Err(why),
+        None => Ok(done(result.map(|()| 0))),
+    }
+}

@@ -1,0 +1,228 @@
+//! System calls of programs, at their entry and, where that is needed, at their return.
+
+pub(crate) mod operand;
+pub(crate) mod table;
+mod birth;
+mod futex;
+mod mask;
+mod memory;
+mod open;
+mod process_vm;
+
+use std::time::Instant;
+
+use addr::{Access, Errno};
+
+use crate::halt::{Halt, Next};
+use crate::memory::Memory;
+use crate::sys::ptrace::{self, Regs};
+use crate::thread::{OnReturn, Phase, Thread};
+use crate::tree::Tree;
+use crate::{limits, newborn, ready};
+use table::{PLANS, Plan, Verb};
+
+/// What becomes of a call that Recto looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It runs as it is.
+    Run,
+    /// It is skipped, and returns this.
+    Return(i64),
+    /// What is to be done has been said.
+    Go(Next),
+}
+
+impl From<Errno> for Answer {
+    fn from(errno: Errno) -> Self {
+        Self::Return(errno.as_return())
+    }
+}
+
+/// A call at its entry.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    /// Who makes it.
+    pub(crate) thread: &'a mut Thread,
+    /// The memory it is made in.
+    pub(crate) memory: &'a Memory,
+    /// Its number and arguments.
+    pub(crate) regs: Regs,
+}
+
+impl Call<'_> {
+    /// An argument.
+    pub(crate) fn argument(&self, index: usize) -> u64 {
+        self.regs.argument(index)
+    }
+
+    /// An argument that is an `int`.
+    pub(crate) fn int(&self, index: usize) -> i32 {
+        self.regs.argument(index) as i32
+    }
+}
+
+/// A thread enters a call that the filter asks about.
+pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
+    let regs = ptrace::registers(thread.tid)?;
+    thread.process.count(|counts| counts.calls += 1);
+    let memory = thread.memory();
+    let number = usize::try_from(regs.call_number()).unwrap_or(usize::MAX);
+    let answer = match PLANS.get(number) {
+        Some(Plan::Prepare(operands)) => {
+            ready::operands(thread, &memory, &regs, operands)?;
+            Answer::Run
+        }
+        Some(Plan::See(verb, operands)) => {
+            ready::operands(thread, &memory, &regs, operands)?;
+            let mut call = Call { thread, memory: &memory, regs };
+            see(tree, &mut call, *verb)?
+        }
+        Some(Plan::Pass) => Answer::Run,
+        Some(Plan::Fail(errno)) => Answer::Return(-i64::from(*errno)),
+        None => Answer::Return(Errno::ENOSYS.as_return()),
+    };
+    match answer {
+        Answer::Run => Ok(Next::Resume),
+        Answer::Return(value) => skip_with(thread, regs, value),
+        Answer::Go(next) => Ok(next),
+    }
+}
+
+fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
+    match verb {
+        Verb::Fork | Verb::Vfork | Verb::Clone | Verb::Clone3 => birth::see(tree, call, verb),
+        Verb::Exec => Ok(Answer::Run),
+        Verb::Open => open::see(call),
+        Verb::Truncate | Verb::Ftruncate => open::see_resize(call, verb),
+        Verb::Futex => futex::see(call),
+        Verb::FutexWaitv => futex::see_waitv(call),
+        Verb::SetTidAddress => {
+            call.thread.clear_tid_at = call.argument(0);
+            Ok(Answer::Run)
+        }
+        Verb::SetRobustList => {
+            call.thread.robust_list = call.argument(0);
+            Ok(Answer::Run)
+        }
+        Verb::Sigaction
+        | Verb::Sigprocmask
+        | Verb::Sigreturn
+        | Verb::Sigsuspend
+        | Verb::Sigaltstack
+        | Verb::WithMask => mask::see(call, verb),
+        Verb::Setrlimit | Verb::Prlimit => {
+            call.thread.phase = Phase::InCall(OnReturn::Limits);
+            Ok(Answer::Go(Next::ToCallEdge))
+        }
+        Verb::Prctl => see_prctl(call),
+        Verb::ProcessVmRead | Verb::ProcessVmWrite => process_vm::see(tree, call, verb),
+        _ => {
+            let began = Instant::now();
+            let answer = memory::see(tree, call, verb);
+            call.thread.process.count(|counts| counts.in_core += began.elapsed());
+            answer
+        }
+    }
+}
+
+/// prctl: what it names depends on the option. The two options that speak of areas answer as a
+/// kernel that was built without them.
+fn see_prctl(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    use operand::Flow::{In, Out};
+    const PR_SET_VMA: i32 = 0x5356_4d41;
+    let operand = match call.int(0) {
+        PR_SET_VMA | libc::PR_SET_MM => return Ok(Errno::EINVAL.into()),
+        libc::PR_SET_NAME => (In, 16),
+        libc::PR_GET_NAME => (Out, 16),
+        libc::PR_GET_TID_ADDRESS => (Out, 8),
+        libc::PR_GET_PDEATHSIG
+        | libc::PR_GET_TSC
+        | libc::PR_GET_UNALIGN
+        | libc::PR_GET_FPEMU
+        | libc::PR_GET_FPEXC
+        | libc::PR_GET_ENDIAN
+        | libc::PR_GET_CHILD_SUBREAPER => (Out, 4),
+        libc::PR_SET_SECCOMP => {
+            filter_ready(call, 2)?;
+            return Ok(Answer::Run);
+        }
+        _ => return Ok(Answer::Run),
+    };
+    let (flow, bytes) = operand;
+    ready::buffer(call.thread, call.memory, flow, (call.argument(1), bytes))?;
+    Ok(Answer::Run)
+}
+
+/// The program of a filter that a program installs for itself (`struct sock_fprog`).
+fn filter_ready(call: &mut Call<'_>, argument: usize) -> Result<(), Halt> {
+    const INSTRUCTION_BYTES: u64 = 8;
+    let mut header = [0u8; 16];
+    let at = call.argument(argument);
+    if ready::read(call.thread, call.memory, at, &mut header)? < header.len() {
+        return Ok(());
+    }
+    let (words, _) = header.as_chunks::<8>();
+    if let [count, start] = words {
+        let count = u64::from_le_bytes(*count) & 0xffff;
+        let piece = (u64::from_le_bytes(*start), count * INSTRUCTION_BYTES);
+        ready::buffer(call.thread, call.memory, operand::Flow::In, piece)?;
+    }
+    Ok(())
+}
+
+/// Skips the call that a thread is entering.
+pub(crate) fn skip(thread: &Thread, value: i64) -> Result<Next, Halt> {
+    let regs = ptrace::registers(thread.tid)?;
+    skip_with(thread, regs, value)
+}
+
+fn skip_with(thread: &Thread, mut regs: Regs, value: i64) -> Result<Next, Halt> {
+    regs.skip_call(value);
+    ptrace::set_registers(thread.tid, &regs)?;
+    Ok(Next::Resume)
+}
+
+/// A thread comes back from a call that it was let into with something to be done afterwards.
+pub(crate) fn on_return(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
+    match std::mem::replace(&mut thread.phase, Phase::Running) {
+        Phase::Forking(fork) => {
+            thread.phase = Phase::Forking(fork);
+            newborn::failed(tree, thread)
+        }
+        Phase::InCall(OnReturn::Opened) => open::on_opened(tree, thread),
+        Phase::InCall(OnReturn::Resized(descriptor)) => {
+            open::on_resized(tree, thread, descriptor)?;
+            Ok(Next::Resume)
+        }
+        Phase::InCall(OnReturn::Limits) => {
+            for other in tree.threads.values() {
+                limits::refresh(other.memory().mm.limits(), other.process.pid);
+            }
+            limits::refresh(thread.memory().mm.limits(), thread.process.pid);
+            Ok(Next::Resume)
+        }
+        Phase::InCall(OnReturn::RestoreArgument(index, value)) => {
+            let mut regs = ptrace::registers(thread.tid)?;
+            regs.set_argument(index, value);
+            ptrace::set_registers(thread.tid, &regs)?;
+            Ok(Next::Resume)
+        }
+        other => {
+            thread.phase = other;
+            Ok(Next::Resume)
+        }
+    }
+}
+
+/// A thread is about to end: the kernel will clear its number and unlock its robust futexes.
+pub(crate) fn on_ending(thread: &mut Thread) -> Result<(), Halt> {
+    let memory = thread.memory();
+    if thread.clear_tid_at != 0 {
+        let at = thread.clear_tid_at;
+        memory.make_ready(at, at.saturating_add(4), Access::Write)?;
+    }
+    if thread.robust_list != 0 {
+        futex::robust_list_ready(thread, &memory)?;
+    }
+    Ok(())
+}

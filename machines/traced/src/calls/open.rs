@@ -1,0 +1,104 @@
+//! Opening files: those whose text speaks of a program's memory are served from ours. And changing
+//! the length of files, which mappings have to hear of.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::table::Verb;
+use super::{Answer, Call};
+use crate::halt::{Halt, Next};
+use crate::ready;
+use crate::sys::seccomp::Place;
+use crate::sys::{Tid, descriptor, ptrace};
+use crate::thread::{OnReturn, Phase, Thread};
+use crate::tree::Tree;
+
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
+/// Lets an open run; one that may be of a file that Recto answers for is looked at on its return.
+pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    let argument = if call.regs.call_number() == libc::SYS_open { 0 } else { 1 };
+    let path = ready::read_text(call.thread, call.memory, call.argument(argument))?;
+    match path {
+        Some(path) if may_be_ours(&path) => {
+            call.thread.phase = Phase::InCall(OnReturn::Opened);
+            Ok(Answer::Go(Next::ToCallEdge))
+        }
+        _ => Ok(Answer::Run),
+    }
+}
+
+/// Whether the last part of a path is the name of a file that Recto answers for. What was really
+/// opened is looked at afterwards.
+fn may_be_ours(path: &[u8]) -> bool {
+    path.ends_with(b"maps")
+}
+
+/// The descriptor that a call returned may be of a file of ours: then the program gets our text in
+/// its place.
+pub(crate) fn on_opened(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
+    let regs = ptrace::registers(thread.tid)?;
+    let Ok(number) = u32::try_from(regs.result()) else { return Ok(Next::Resume) };
+    let Some(text) = text_of(tree, thread, number) else { return Ok(Next::Resume) };
+    let name = CString::from(c"recto-text");
+    let Ok(file) = descriptor::text_file(&name, text.as_bytes()) else { return Ok(Next::Resume) };
+    let close_on_exec = is_close_on_exec(thread.tid, number);
+    let place = Place::At(number, close_on_exec);
+    tree.shared.workshop.install_after_call(thread.tid, &regs, file.as_fd(), place)?;
+    Ok(Next::Resume)
+}
+
+fn is_close_on_exec(tid: Tid, number: u32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/{tid}/fdinfo/{number}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let bits = flags.and_then(|octal| i32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0);
+    bits & libc::O_CLOEXEC != 0
+}
+
+/// Our text for what the descriptor leads to; `None` when that is none of ours.
+fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<String> {
+    let task = descriptor::open_task(thread.tid).ok()?;
+    let file = descriptor::take(task.as_fd(), number as i32).ok()?;
+    if descriptor::filesystem_kind(file.as_fd()).ok()? != PROC_SUPER_MAGIC {
+        return None;
+    }
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let path = path.to_str()?;
+    let mut parts = path.rsplit('/');
+    if parts.next()? != "maps" {
+        return None;
+    }
+    let tid = Tid::new(parts.next()?.parse().ok()?);
+    let memory = if tid == thread.tid {
+        thread.memory()
+    } else {
+        let known = tree.threads.get(&tid).map(Thread::memory);
+        known.or_else(|| (tid == thread.process.pid).then(|| thread.memory()))?
+    };
+    let mut text = memory.mm.maps_text();
+    text.push_str(crate::VSYSCALL_LINE);
+    Some(text)
+}
+
+/// Lets truncate and ftruncate run; on their return our mappings of the file hear of it.
+pub(crate) fn see_resize(call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
+    let descriptor = match verb {
+        Verb::Ftruncate => call.int(0),
+        _ => return Ok(Answer::Run),
+    };
+    call.thread.phase = Phase::InCall(OnReturn::Resized(descriptor));
+    Ok(Answer::Go(Next::ToCallEdge))
+}
+
+/// A file may have another length now.
+pub(crate) fn on_resized(tree: &Tree, thread: &Thread, number: i32) -> Result<(), Halt> {
+    if ptrace::registers(thread.tid)?.result() < 0 {
+        return Ok(());
+    }
+    let file = descriptor::open_task(thread.tid)
+        .and_then(|task| descriptor::take(task.as_fd(), number));
+    if let Ok(file) = file {
+        tree.files.note_resized(file);
+    }
+    Ok(())
+}

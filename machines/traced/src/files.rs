@@ -1,0 +1,256 @@
+//! Host files as programs map them: device memory in the sense of DAX, known by the descriptors
+//! that the programs opened.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::{Arc, Weak};
+
+use addr::{Errno, PgOff};
+use mm::{FileRights, ObjectTarget};
+use object::device::{DaxFile, DeviceSpace, HostFile, HostRights};
+use object::{InodeId, MappedFile, Obtained, PageRequest, VmOps};
+
+pub(crate) use crate::sys::descriptor::with_descriptor;
+use crate::sys::{HostError, descriptor};
+
+thread_local! {
+    /// Whether reads of files must not wait on this thread, and whether one would have had to.
+    static AT_HAND: Cell<Option<Missed>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missed {
+    No,
+    Yes,
+}
+
+/// Performs a request if that needs no waiting; `None` when it would have had to wait for a file.
+/// The fault that it belongs to has then to begin again.
+pub(crate) fn perform_at_hand(request: PageRequest) -> Option<Obtained> {
+    AT_HAND.set(Some(Missed::No));
+    let obtained = request.perform();
+    let missed = AT_HAND.replace(None);
+    (missed == Some(Missed::No)).then_some(obtained)
+}
+
+fn errno(error: HostError) -> Errno {
+    Errno::from_raw(error.raw()).unwrap_or(Errno::EIO)
+}
+
+/// An open host file.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    file: File,
+    inode: InodeId,
+    rights: HostRights,
+}
+
+impl HostFile for OpenFile {
+    fn inode(&self) -> InodeId {
+        self.inode
+    }
+
+    fn rights(&self) -> HostRights {
+        self.rights
+    }
+
+    fn size_bytes(&self) -> Result<u64, Errno> {
+        self.file.metadata().map(|meta| meta.len()).map_err(|error| errno(error.into()))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        if AT_HAND.get().is_none() {
+            return self.file.read_at(buf, offset).map_err(|error| errno(error.into()));
+        }
+        descriptor::read_at_hand(self.file.as_fd(), offset, buf).map_err(|error| {
+            AT_HAND.set(Some(Missed::Yes));
+            errno(error)
+        })
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
+        self.file.write_at(bytes, offset).map_err(|error| errno(error.into()))
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        Some(self.file.as_raw_fd())
+    }
+
+    fn is_resident(&self, pgoff: PgOff) -> bool {
+        let mut byte = [0u8];
+        let offset = pgoff.bytes().unwrap_or(u64::MAX >> 1);
+        descriptor::read_at_hand(self.file.as_fd(), offset, &mut byte).is_ok()
+    }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        descriptor::punch_hole(self.file.as_fd(), offset, len).map_err(errno)
+    }
+
+    fn sync_range(&self, _offset: u64, _len: u64) -> Result<(), Errno> {
+        self.file.sync_data().map_err(|error| errno(error.into()))
+    }
+}
+
+/// A file ready to be mapped.
+#[derive(Clone, Debug)]
+pub(crate) struct Mappable {
+    dax: Arc<DaxFile>,
+    mapped: Arc<MappedFile>,
+    rights: FileRights,
+}
+
+impl Mappable {
+    /// What mmap is asked to map.
+    pub(crate) fn target(&self) -> ObjectTarget {
+        let ops: Arc<dyn VmOps> = Arc::clone(&self.dax) as Arc<dyn VmOps>;
+        ObjectTarget {
+            max_bytes: Some(i64::MAX as u64),
+            ..ObjectTarget::new(ops).with_file(Arc::clone(&self.mapped), self.rights)
+        }
+    }
+}
+
+/// Why a descriptor cannot be mapped as a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unmappable {
+    /// mmap fails with this errno.
+    Refused(Errno),
+    /// It is `/dev/zero`: mapping it makes anonymous memory.
+    Zeroes,
+}
+
+struct Known {
+    mapped: Weak<MappedFile>,
+    file: Weak<OpenFile>,
+    mappable: WeakMappable,
+}
+
+struct WeakMappable {
+    dax: Weak<DaxFile>,
+    rights: FileRights,
+}
+
+/// The files that programs have mapped.
+pub(crate) struct Files {
+    devices: Arc<DeviceSpace>,
+    known: HashMap<InodeId, Vec<Known>>,
+}
+
+impl core::fmt::Debug for Files {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Files").field("known", &self.known.len()).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    /// No files yet.
+    pub(crate) fn new(devices: &Arc<DeviceSpace>) -> Self {
+        Self { devices: Arc::clone(devices), known: HashMap::new() }
+    }
+
+    /// The file behind a descriptor, ready to be mapped.
+    pub(crate) fn mappable(&mut self, descriptor: OwnedFd) -> Result<Mappable, Unmappable> {
+        let file = File::from(descriptor);
+        let meta = file.metadata().map_err(|_| Unmappable::Refused(Errno::EBADF))?;
+        let flags = descriptor::open_flags(file.as_fd()).map_err(|e| Unmappable::Refused(errno(e)))?;
+        if flags & libc::O_PATH != 0 {
+            return Err(Unmappable::Refused(Errno::EBADF));
+        }
+        check_kind(&file, &meta, flags)?;
+        let inode = inode_of(&meta);
+        if let Some(known) = self.find_open(inode, &file) {
+            return Ok(known);
+        }
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+            .map_or_else(|_| String::new(), |path| path.to_string_lossy().into_owned());
+        let rights = rights_of(&file, flags);
+        let host_rights = match flags & libc::O_ACCMODE {
+            libc::O_RDWR => HostRights::ReadWrite,
+            _ => HostRights::Read,
+        };
+        let open = Arc::new(OpenFile { file, inode, rights: host_rights });
+        let host: Arc<dyn HostFile> = Arc::clone(&open) as Arc<dyn HostFile>;
+        let dax = DaxFile::new(&self.devices, host).map_err(Unmappable::Refused)?;
+        let mapped = dax.open_file(path);
+        self.remember(inode, &open, &dax, &mapped, rights);
+        Ok(Mappable { dax, mapped, rights })
+    }
+
+    /// The same open file, if it is mapped already: areas of it may merge.
+    fn find_open(&self, inode: InodeId, file: &File) -> Option<Mappable> {
+        self.known.get(&inode)?.iter().find_map(|known| {
+            let open = known.file.upgrade()?;
+            if !descriptor::is_same_open_file(open.file.as_fd(), file.as_fd()) {
+                return None;
+            }
+            Some(Mappable {
+                dax: known.mappable.dax.upgrade()?,
+                mapped: known.mapped.upgrade()?,
+                rights: known.mappable.rights,
+            })
+        })
+    }
+
+    fn remember(
+        &mut self,
+        inode: InodeId,
+        open: &Arc<OpenFile>,
+        dax: &Arc<DaxFile>,
+        mapped: &Arc<MappedFile>,
+        rights: FileRights,
+    ) {
+        let same = self.known.entry(inode).or_default();
+        same.retain(|known| known.mapped.strong_count() > 0);
+        same.push(Known {
+            mapped: Arc::downgrade(mapped),
+            file: Arc::downgrade(open),
+            mappable: WeakMappable { dax: Arc::downgrade(dax), rights },
+        });
+    }
+
+    /// Looks again how long a file is, after a program has changed that.
+    pub(crate) fn note_resized(&self, descriptor: OwnedFd) {
+        let Ok(meta) = File::from(descriptor).metadata() else { return };
+        if let Some(pagemap) = self.devices.find(inode_of(&meta)) {
+            pagemap.resized(meta.len());
+        }
+    }
+}
+
+/// Which file it is.
+pub(crate) fn inode_of(meta: &std::fs::Metadata) -> InodeId {
+    InodeId { major: libc::major(meta.dev()), minor: libc::minor(meta.dev()), ino: meta.ino() }
+}
+
+fn check_kind(file: &File, meta: &std::fs::Metadata, flags: i32) -> Result<(), Unmappable> {
+    const ZERO: u64 = libc::makedev(1, 5);
+    match meta.mode() & libc::S_IFMT {
+        libc::S_IFREG => {}
+        libc::S_IFCHR if meta.rdev() == ZERO => return Err(Unmappable::Zeroes),
+        _ => return Err(Unmappable::Refused(Errno::ENODEV)),
+    }
+    if flags & libc::O_ACCMODE == libc::O_WRONLY {
+        return Err(Unmappable::Refused(Errno::EACCES));
+    }
+    // Some regular files have no mapping: those of /proc and /sys.
+    descriptor::probe_mapping(file.as_fd()).map_err(|error| Unmappable::Refused(errno(error)))
+}
+
+fn rights_of(file: &File, flags: i32) -> FileRights {
+    let mut rights = match flags & libc::O_ACCMODE {
+        libc::O_RDWR => FileRights::READ_WRITE,
+        libc::O_WRONLY => FileRights::WRITE,
+        _ => FileRights::READ,
+    };
+    let seals = descriptor::seals(file.as_fd());
+    if seals & (libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE) != 0 {
+        rights |= FileRights::SEALED_WRITE;
+    }
+    if descriptor::is_on_noexec_mount(file.as_fd()) {
+        rights |= FileRights::NO_EXEC;
+    }
+    rights
+}

@@ -1,0 +1,45 @@
+//! The limits of a process, as the host keeps them.
+
+use mm::{Limits, Resource, Rlimit};
+
+use crate::sys::Tid;
+use crate::sys::memory;
+
+const RESOURCES: [(u32, Resource); 4] = [
+    (libc::RLIMIT_AS, Resource::AddressSpace),
+    (libc::RLIMIT_DATA, Resource::Data),
+    (libc::RLIMIT_STACK, Resource::Stack),
+    (libc::RLIMIT_MEMLOCK, Resource::Memlock),
+];
+
+/// The limits of the process of `tid`.
+pub(crate) fn of(tid: Tid) -> Limits {
+    let limits = Limits::new();
+    refresh(&limits, tid);
+    limits.set_may_lock_any(may_lock_any(tid));
+    limits
+}
+
+/// Looks at the host's limits again, after a program has changed some.
+pub(crate) fn refresh(limits: &Limits, tid: Tid) {
+    for (number, resource) in RESOURCES {
+        if let Some((soft, hard)) = memory::limit(tid, number) {
+            limits.set(resource, Rlimit { soft, hard });
+        }
+    }
+}
+
+/// Whether the process has CAP_IPC_LOCK.
+fn may_lock_any(tid: Tid) -> bool {
+    const CAP_IPC_LOCK: u32 = 14;
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    bits.is_some_and(|bits| bits & (1 << CAP_IPC_LOCK) != 0)
+}
+
+/// `vm.mmap_min_addr` of the host.
+pub(crate) fn mmap_min_addr() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/vm/mmap_min_addr").unwrap_or_default();
+    text.trim().parse().unwrap_or(65_536)
+}

@@ -1,0 +1,228 @@
+//! One program memory: our `Mm` and the host memory that caches it. Threads, and processes made by
+//! `vfork`, share one.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use addr::{Access, PAGE_SIZE, Prot, VirtAddr, VirtRange};
+use machine::{ErrorCode, FaultInfo, Mode};
+use mm::fault::{Attempt, Fault, attempt};
+use mm::{Cause, FaultError, Mm, MmUser, Run};
+use object::PageRequest;
+
+use crate::files;
+use crate::space::{Space, Unfilled};
+use crate::sys::Tid;
+use crate::sys::wait::Stop;
+
+/// The window in which neighbours of a fault are filled along with it.
+const WINDOW_BYTES: u64 = 256 << 10;
+
+/// One past the highest address a program can use.
+pub(crate) const TASK_SIZE: u64 = (1 << 47) - PAGE_SIZE;
+
+/// A program memory.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// Our side.
+    pub(crate) mm: MmUser,
+    /// The host's side.
+    pub(crate) space: Arc<Space>,
+    /// Where the stub page is.
+    pub(crate) stub: u64,
+    /// While a fork is under way, stops of other threads wait here.
+    pub(crate) frozen: Cell<Frozen>,
+    /// The stops that wait.
+    pub(crate) held: RefCell<Vec<(Tid, Stop)>>,
+}
+
+/// Whether the stops of a memory's threads are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frozen {
+    /// They are not.
+    No,
+    /// They are, until this task's fork has happened or failed.
+    By(Tid),
+}
+
+/// How an attempt to serve an access ended.
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// Our tables allow it now.
+    Yes,
+    /// It is not allowed, or cannot be had.
+    No(FaultError),
+    /// This must be performed first, and its outcome handed to the fault.
+    Wait(Box<Fault>, PageRequest),
+}
+
+impl Memory {
+    /// A memory of `mm`, cached in `space`, whose stub page is at `stub`.
+    pub(crate) fn new(mm: MmUser, space: Arc<Space>, stub: u64) -> Self {
+        Self { mm, space, stub, frozen: Cell::new(Frozen::No), held: RefCell::new(Vec::new()) }
+    }
+
+    /// Our side, as faults take it.
+    pub(crate) fn shared(&self) -> &Arc<Mm> {
+        self.mm.shared()
+    }
+
+    /// Serves one access as far as that goes without waiting. What a request brings at once, without
+    /// waiting for a file, is taken in on the way.
+    pub(crate) fn serve(&self, info: &FaultInfo) -> Served {
+        let mut fault = Fault::new(self.shared(), info);
+        loop {
+            match attempt(fault) {
+                Attempt::Handled(_) => return Served::Yes,
+                Attempt::Failed(error) => return Served::No(error),
+                Attempt::Needs(mut waiting, request) => {
+                    match files::perform_at_hand(request) {
+                        Some(obtained) => waiting.take_in(obtained),
+                        None => return self.begin_again(info),
+                    }
+                    fault = waiting;
+                }
+            }
+        }
+    }
+
+    /// The request was spent on finding out that it has to wait: attempt again for another.
+    fn begin_again(&self, info: &FaultInfo) -> Served {
+        match attempt(Fault::new(self.shared(), info)) {
+            Attempt::Handled(_) => Served::Yes,
+            Attempt::Failed(error) => Served::No(error),
+            Attempt::Needs(fault, request) => Served::Wait(Box::new(fault), request),
+        }
+    }
+
+    /// Goes on with a fault whose request has been performed.
+    pub(crate) fn resume(&self, fault: Fault) -> Served {
+        match attempt(fault) {
+            Attempt::Handled(_) => Served::Yes,
+            Attempt::Failed(error) => Served::No(error),
+            Attempt::Needs(fault, request) => Served::Wait(Box::new(fault), request),
+        }
+    }
+
+    /// The first address in `[start, end)` for which our tables have no translation with the
+    /// rights `wanted`.
+    fn first_untranslated(&self, start: u64, end: u64, wanted: Prot) -> Option<u64> {
+        let first_page = VirtAddr::new(start).align_down();
+        let Some(range) = VirtAddr::new(end).align_up().and_then(|end| VirtRange::new(first_page, end))
+        else {
+            return Some(start);
+        };
+        let mut next = range.start();
+        self.mm.translations(range, |run| {
+            if run.range.start() == next && run.prot.contains(wanted) {
+                next = run.range.end();
+            }
+        });
+        (next < range.end()).then(|| next.as_u64().max(start))
+    }
+
+    /// Makes the host able to do `access` in all of `[start, end)`. What cannot be had is left: the
+    /// kernel says EFAULT there by itself.
+    pub(crate) fn make_ready(&self, start: u64, end: u64, access: Access) -> Result<(), Pending> {
+        let end = end.min(TASK_SIZE);
+        let wanted = rights_for(access);
+        let Some(first) = self.space.first_refused(start, end, wanted) else { return Ok(()) };
+        let mut at = first;
+        while at < end {
+            match self.first_untranslated(at, end, wanted) {
+                None => break,
+                Some(missing) => at = missing,
+            }
+            let address = VirtAddr::new(at);
+            let info = FaultInfo::missing(address, access, Mode::Kernel);
+            match self.serve(&info) {
+                Served::Yes => {}
+                Served::No(error) => {
+                    self.fill(first, at);
+                    return match error.cause {
+                        Cause::OutOfMemory => Err(Pending::OutOfMemory),
+                        _ => Ok(()),
+                    };
+                }
+                Served::Wait(fault, request) => {
+                    return Err(Pending::Wait(fault, request));
+                }
+            }
+            if self.first_untranslated(at, at + 1, wanted).is_some() {
+                // Served, and still not allowed: no access that the host could make.
+                self.fill(first, at);
+                return Ok(());
+            }
+        }
+        self.fill(first, end);
+        Ok(())
+    }
+
+    /// Fills what our tables say of `[start, end)`, and of neighbours that continue it.
+    pub(crate) fn fill(&self, start: u64, end: u64) {
+        if start >= end {
+            return;
+        }
+        let low = start & !(WINDOW_BYTES - 1);
+        let high = end.saturating_add(WINDOW_BYTES - 1) & !(WINDOW_BYTES - 1);
+        let low = VirtAddr::new(low);
+        let Some(window) = VirtRange::new(low, VirtAddr::new(high.min(TASK_SIZE))) else { return };
+        let mut result = Ok(());
+        self.mm.translations(window, |run| {
+            let touches = run.range.start().as_u64() < end && run.range.end().as_u64() > start;
+            if touches && result.is_ok() {
+                result = self.fill_run(&run);
+            }
+        });
+        if result == Err(Unfilled::Refused(libc::ENOMEM)) {
+            // Too many host areas: begin afresh. What is missing is filled when it is touched.
+            self.space.forget(0, u64::MAX);
+        }
+    }
+
+    fn fill_run(&self, run: &Run) -> Result<(), Unfilled> {
+        let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
+        if self.space.first_refused(start, end, run.prot).is_none() {
+            return Ok(());
+        }
+        self.space.fill(run.range, run.target, run.prot)
+    }
+}
+
+/// Why something is not ready yet.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// This must be performed first.
+    Wait(Box<Fault>, PageRequest),
+    /// The arena is exhausted.
+    OutOfMemory,
+}
+
+/// The rights that an access needs.
+pub(crate) fn rights_for(access: Access) -> Prot {
+    match access {
+        Access::Read => Prot::READ,
+        Access::Write => Prot::WRITE,
+        Access::Execute => Prot::EXEC,
+    }
+}
+
+/// What the hardware would have reported for a fault of the program itself.
+pub(crate) fn fault_of(address: u64, access: Access, refused: Refused) -> FaultInfo {
+    let addr = VirtAddr::new(address);
+    let info = match refused {
+        Refused::Missing => FaultInfo::missing(addr, access, Mode::User),
+        Refused::Forbidden => FaultInfo::forbidden(addr, access, Mode::User),
+    };
+    debug_assert!(info.error_code.contains(ErrorCode::USER));
+    info
+}
+
+/// Why the host refused an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It has nothing there.
+    Missing,
+    /// What it has there does not allow it.
+    Forbidden,
+}

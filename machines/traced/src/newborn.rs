@@ -1,0 +1,189 @@
+//! Tasks being made: from the entry of `fork` and its like to a child's first instruction.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use addr::{VirtAddr, VmFlags};
+use mm::{Force, ForkConfig};
+use vma::MmapHeld;
+
+use crate::halt::{Halt, Next};
+use crate::keeper::Keeper;
+use crate::memory::{Frozen, Memory};
+use crate::runs::{Backing, Runs};
+use crate::space::Space;
+use crate::sys::wait::Stop;
+use crate::sys::{Tid, ptrace};
+use crate::thread::{Birth, Fork, Kin, Phase, Process, Thread};
+use crate::tree::{Tree, program_of};
+
+/// Prepares our side of a fork at the entry of the call: the child's space exists, and the parent's
+/// host memory is write-protected, before the host copies it.
+pub(crate) fn prepare(
+    tree: &mut Tree,
+    thread: &mut Thread,
+    kind: Kin,
+    (child_tid_at, clear_tid_at): (Option<u64>, u64),
+) -> Result<Next, Halt> {
+    let memory = thread.memory();
+    let child = if kind == Kin::Copy {
+        for other in tree.threads.values_mut() {
+            if Rc::ptr_eq(&other.memory(), &memory) {
+                other.pin_in_flight(&memory);
+            }
+        }
+        let space = Space::new(&tree.shared);
+        let mmu = Arc::clone(&space) as Arc<dyn machine::Mmu>;
+        let mm = memory.mm.fork(&ForkConfig { mmu });
+        let Ok(mm) = mm else { return crate::calls::skip(thread, -i64::from(libc::ENOMEM)) };
+        memory.frozen.set(Frozen::By(thread.tid));
+        Some((mm, space))
+    } else {
+        None
+    };
+    thread.process.count(|counts| counts.forks += u64::from(kind != Kin::Thread));
+    thread.phase = Phase::Forking(Box::new(Fork { child, kind, child_tid_at, clear_tid_at }));
+    Ok(Next::ToCallEdge)
+}
+
+/// The call came back without having made a task.
+pub(crate) fn failed(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
+    thread.phase = Phase::Running;
+    let memory = thread.memory();
+    tree.thaw(&memory);
+    Ok(Next::Resume)
+}
+
+/// The maker's event: the new task exists, and may have stopped already.
+pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
+    let child = Tid::new(ptrace::event_message(thread.tid)? as i32);
+    let Phase::Forking(fork) = std::mem::replace(&mut thread.phase, Phase::Running) else {
+        // Nothing that Recto let make a task.
+        crate::sys::signal::kill(child, libc::SIGKILL);
+        return Ok(Next::Resume);
+    };
+    let memory = thread.memory();
+    let process = process_for(thread, child, &fork, &memory);
+    let runs_source = Rc::clone(&memory);
+    let mut newborn = Thread::new(child, &process, Phase::Running);
+    newborn.blocked_owned = thread.blocked_owned;
+    newborn.clear_tid_at = fork.clear_tid_at;
+    if fork.kind != Kin::Thread {
+        newborn.alternate_stack = thread.alternate_stack;
+    }
+    let copied = fork.child.is_some();
+    if copied {
+        // What the host has copied into the child is what it has in the parent at this moment.
+        process.memory().space.inherit(runs_source.space.runs());
+    }
+    newborn.phase = Phase::Newborn(Some(Birth { fork }));
+    let early = tree.early.iter().position(|tid| *tid == child);
+    if let Some(at) = early {
+        tree.early.swap_remove(at);
+        let outcome = on_first_stop(tree, &mut newborn, Stop::Attention);
+        tree.go_on(&mut newborn, outcome, crate::thread::Redo::Stop(Stop::Attention));
+    }
+    tree.threads.insert(child, newborn);
+    if copied {
+        tree.thaw(&memory);
+    }
+    Ok(Next::Resume)
+}
+
+fn process_for(thread: &Thread, child: Tid, fork: &Fork, memory: &Rc<Memory>) -> Rc<Process> {
+    let program = thread.process.program.borrow().clone();
+    let process = match (&fork.kind, &fork.child) {
+        (Kin::Thread, _) => return Rc::clone(&thread.process),
+        (_, Some((mm, space))) => {
+            let own = Memory::new(mm.clone(), Arc::clone(space), memory.stub);
+            Process::new(child, Rc::new(own), program)
+        }
+        (_, None) => Process::new(child, Rc::clone(memory), program),
+    };
+    *process.owned.borrow_mut() = *thread.process.owned.borrow();
+    process
+}
+
+/// A new task has stopped for the first time, before its first instruction.
+pub(crate) fn on_first_stop(
+    tree: &mut Tree,
+    thread: &mut Thread,
+    stop: Stop,
+) -> Result<Next, Halt> {
+    if matches!(stop, Stop::Ending) {
+        return Ok(Next::Resume);
+    }
+    let Phase::Newborn(birth) = std::mem::replace(&mut thread.phase, Phase::Running) else {
+        return Ok(Next::Resume);
+    };
+    let Some(birth) = birth else { return Ok(Next::Resume) };
+    let memory = thread.memory();
+    if birth.fork.child.is_some() {
+        let keeper = Keeper::make(&tree.shared.workshop, thread.tid, memory.stub)?;
+        settle(&memory, keeper);
+        drop(birth.fork.child);
+        if let Some(at) = birth.fork.child_tid_at {
+            // The kernel's own write met a write-protected page, and was lost.
+            let number = thread.tid.raw().to_le_bytes();
+            memory.mm.write_memory(VirtAddr::new(at), &number, Force::Plain);
+            memory.fill(at, at.saturating_add(4));
+        }
+    }
+    *thread.process.program.borrow_mut() = program_of(thread.tid);
+    Ok(Next::Resume)
+}
+
+/// Gives a copied space its keeper, and forgets what the host copied but our tables do not have:
+/// areas that children do not get, and pages that the parent has pinned.
+fn settle(memory: &Memory, keeper: Keeper) {
+    let space = &memory.space;
+    let runs = space.runs();
+    space.begin(keeper, runs.clone());
+    for run in runs.within(0, u64::MAX) {
+        if run.backing != Backing::Host && !is_as_in_tables(memory, &run) {
+            space.forget(run.start, run.end);
+        }
+    }
+    debug_assert!(all_known(&space.runs()));
+}
+
+fn all_known(runs: &Runs) -> bool {
+    runs.within(0, u64::MAX).all(|run| run.start < run.end)
+}
+
+/// Whether the child's tables have the whole run, with the same frames, and at least its rights.
+fn is_as_in_tables(memory: &Memory, run: &crate::runs::Run) -> bool {
+    let Some(range) = addr::VirtRange::new(VirtAddr::new(run.start), VirtAddr::new(run.end)) else {
+        return false;
+    };
+    if let Backing::File(..) = run.backing {
+        return is_in_copied_area(memory, range);
+    }
+    let mut next = run.start;
+    let mut same = true;
+    memory.mm.translations(range, |ours| {
+        let expected = match run.backing {
+            Backing::Arena(offset) => offset + (ours.range.start().as_u64() - run.start),
+            _ => 0,
+        };
+        same &= ours.range.start().as_u64() == next
+            && ours.target == mm::Target::Arena(addr::Pfn::containing(expected))
+            && ours.prot.contains(run.prot);
+        next = ours.range.end().as_u64();
+    });
+    same && next == run.end
+}
+
+/// Whether all of a file's run lies in areas that the child has. File pages that it has no entries
+/// for are the same pages that a fault would find.
+fn is_in_copied_area(memory: &Memory, range: addr::VirtRange) -> bool {
+    let held = memory.mm.read();
+    let mut at = range.start();
+    while at < range.end() {
+        match held.tree().find(at) {
+            Some(area) if !area.flags().contains(VmFlags::WIPEONFORK) => at = area.range.end(),
+            _ => return false,
+        }
+    }
+    true
+}

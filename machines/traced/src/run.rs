@@ -1,0 +1,360 @@
+//! Running a program on our page tables.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use frame::{Arena, ArenaConfig};
+use mm::Commit;
+use object::device::DeviceSpace;
+
+use crate::adopt::{Materials, Unadoptable};
+use crate::calls::table::{PLANS, Plan};
+use crate::errands::Errands;
+use crate::keeper::Workshop;
+use crate::space::Shared;
+use crate::stats::TreeStats;
+use crate::sys::seccomp::{Cookie, Filter, Listener, Verdict};
+use crate::sys::signal::{Answered, kill};
+use crate::sys::spawn::{Bell, Launch, Report, launch};
+use crate::sys::wait::{self, Stop};
+use crate::sys::{Gone, HostError, Tid, descriptor, ptrace};
+use crate::tree::{End, Tree};
+
+/// Whether this process answers its own signals for the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalPolicy {
+    /// SIGTERM and SIGHUP end the tree; the terminal's signals are left to the programs; when the
+    /// first program stops, so does this process. For a program that does nothing else.
+    Answer,
+    /// They stay as they are. For embedders and tests.
+    Leave,
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// The program: a path if it has a slash, else a name to be found by `PATH`.
+    pub program: OsString,
+    /// Its arguments, without the zeroth.
+    pub arguments: Vec<OsString>,
+    /// Its environment; `None` is this process's.
+    pub environment: Option<Vec<(OsString, OsString)>>,
+    /// How many frames of 4 KiB the tree may have.
+    pub arena_frames: u64,
+    /// What becomes of this process's signals.
+    pub signals: SignalPolicy,
+}
+
+impl RunConfig {
+    /// `program` with `arguments`, in this environment, with `arena_frames` frames.
+    pub fn new(program: impl Into<OsString>, arguments: Vec<OsString>, arena_frames: u64) -> Self {
+        Self {
+            program: program.into(),
+            arguments,
+            environment: None,
+            arena_frames,
+            signals: SignalPolicy::Leave,
+        }
+    }
+}
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+    /// This process got this signal, and ended the tree.
+    Asked(i32),
+}
+
+/// A run that happened.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How the program ended.
+    pub ending: Ending,
+    /// What was counted.
+    pub stats: TreeStats,
+}
+
+/// Why a program could not be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// There is no such program, or the interpreter it names is missing.
+    #[error("{program}: {text}")]
+    NotFound {
+        /// The program as given.
+        program: String,
+        /// The errno's text.
+        text: String,
+    },
+    /// It is there, but cannot be executed.
+    #[error("{program}: {text}")]
+    NotExecutable {
+        /// The program as given.
+        program: String,
+        /// The errno's text.
+        text: String,
+    },
+    /// The host does not let this process trace another.
+    #[error(
+        "tracing is not permitted ({text}): see kernel.yama.ptrace_scope and the container's \
+         seccomp profile"
+    )]
+    NotPermitted {
+        /// The errno's text.
+        text: String,
+    },
+    /// The host has no seccomp filters with listeners, or does not let this process install one.
+    #[error("a seccomp filter with a listener cannot be installed: {text}")]
+    NoFilter {
+        /// The errno's text.
+        text: String,
+    },
+    /// The arena cannot be made, or has no room for the program's image.
+    #[error("out of memory: {text}")]
+    NoMemory {
+        /// What was wanted.
+        text: String,
+    },
+    /// Something else that the host refused.
+    #[error("{what}: {text}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// The errno's text.
+        text: String,
+    },
+}
+
+impl RunError {
+    /// The exit status that a shell would use.
+    pub fn exit_status(&self) -> i32 {
+        match self {
+            Self::NotFound { .. } => 127,
+            Self::NotExecutable { .. } => 126,
+            _ => 1,
+        }
+    }
+}
+
+fn host(what: &'static str) -> impl FnOnce(HostError) -> RunError {
+    move |error| RunError::Host { what, text: error.to_string() }
+}
+
+/// Runs a program, and all that it starts, until the last of them has ended. The calling thread
+/// traces them: no other wait for children must be made on it meanwhile.
+///
+/// # Errors
+/// When the program could not be started. What happens to it afterwards is an [`Outcome`].
+pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
+    let arena = Arena::new(ArenaConfig::memfd(config.arena_frames))
+        .map_err(|error| RunError::NoMemory { text: error.to_string() })?;
+    let nr_descriptors = descriptor::raise_limit();
+    let cookie = Cookie::random().map_err(host("random numbers"))?;
+    let plan = Launch {
+        candidates: candidates(config),
+        arguments: arguments(config),
+        environment: environment(config),
+        filter: Filter::new(&verdicts(), cookie),
+        nr_descriptors,
+    };
+    let bell = Arc::new(Bell::hang().map_err(not_permitted)?);
+    let waiting = launch(&plan).map_err(host("fork"))?;
+    let root = waiting.tid();
+    if let Err(error) = ptrace::seize(root) {
+        kill(root, libc::SIGKILL);
+        reap(root);
+        return Err(not_permitted(error));
+    }
+    let answered = match config.signals {
+        SignalPolicy::Answer => Some(Answered::ringing(bell.tid())),
+        SignalPolicy::Leave => None,
+    };
+    waiting.go();
+    let outcome = start(config, root, &arena, (&bell, cookie));
+    drop(answered);
+    outcome.inspect_err(|_| {
+        kill(root, libc::SIGKILL);
+        reap(root);
+    })
+}
+
+fn not_permitted(error: HostError) -> RunError {
+    RunError::NotPermitted { text: error.to_string() }
+}
+
+fn start(
+    config: &RunConfig,
+    root: Tid,
+    arena: &Arc<Arena>,
+    (bell, cookie): (&Arc<Bell>, Cookie),
+) -> Result<Outcome, RunError> {
+    let listener = listener_of(root)?;
+    let fd = arena
+        .fd()
+        .ok_or_else(|| RunError::NoMemory { text: "the arena is no file".to_owned() })?;
+    let workshop = Workshop::new(listener, cookie, fd).map_err(host("the stub page"))?;
+    let shared = Arc::new(Shared {
+        workshop,
+        devices: DeviceSpace::new(),
+        errands: Errands::new(Arc::clone(bell)),
+    });
+    let materials = Materials {
+        arena: Arc::clone(arena),
+        commit: Arc::new(Commit::guess(arena.nr_frames())),
+    };
+    until_exec(config, root)?;
+    let mut tree = Tree::new(&shared, materials, bell.tid(), root);
+    tree.begin().map_err(|reason| unadoptable(config, reason))?;
+    let ended = tree.serve();
+    let ending = match (ended.asked_by, ended.end) {
+        (Some(signal), _) => Ending::Asked(signal),
+        (None, End::Exited(status)) => Ending::Exited(status),
+        (None, End::Killed(signal)) => Ending::Killed(signal),
+    };
+    Ok(Outcome { ending, stats: ended.stats })
+}
+
+fn unadoptable(config: &RunConfig, reason: Unadoptable) -> RunError {
+    let program = config.program.to_string_lossy().into_owned();
+    match reason {
+        Unadoptable::ThirtyTwoBit => RunError::NotExecutable {
+            program,
+            text: "32-bit programs are not supported".to_owned(),
+        },
+        Unadoptable::OutOfMemory => {
+            RunError::NoMemory { text: format!("no room for the image of {program}") }
+        }
+        Unadoptable::Gone => {
+            RunError::Host { what: "start", text: "the program was killed".to_owned() }
+        }
+        Unadoptable::Strange(what) => RunError::Host { what: "start", text: what.to_owned() },
+    }
+}
+
+/// Waits for the new task's report that it is under the filter, and takes the listener.
+fn listener_of(root: Tid) -> Result<Listener, RunError> {
+    let lost = || RunError::Host { what: "start", text: "the new process died".to_owned() };
+    loop {
+        match wait::one(root).map_err(|Gone| lost())? {
+            Stop::Seccomp => break,
+            Stop::Exited { .. } | Stop::Killed { .. } => return Err(lost()),
+            Stop::Signal(signal) => ptrace::resume(root, signal).map_err(|Gone| lost())?,
+            _ => ptrace::resume(root, 0).map_err(|Gone| lost())?,
+        }
+    }
+    let regs = ptrace::registers(root).map_err(|Gone| lost())?;
+    let value = regs.argument(0) as i32;
+    match Report::from_word(regs.argument(1)) {
+        Some(Report::Listening) => {}
+        _ => return Err(RunError::NoFilter { text: HostError::new(value).to_string() }),
+    }
+    let task = descriptor::open_task(root).map_err(host("pidfd_open"))?;
+    let listener = descriptor::take(task.as_fd(), value).map_err(host("pidfd_getfd"))?;
+    ptrace::resume(root, 0).map_err(|Gone| lost())?;
+    Ok(Listener::new(listener))
+}
+
+/// Lets the new task go on until the program has been executed, or could not be.
+fn until_exec(config: &RunConfig, root: Tid) -> Result<(), RunError> {
+    let program = config.program.to_string_lossy().into_owned();
+    let lost = || RunError::Host { what: "start", text: "the new process died".to_owned() };
+    loop {
+        match wait::one(root).map_err(|Gone| lost())? {
+            Stop::Exec => return Ok(()),
+            Stop::Exited { .. } | Stop::Killed { .. } => return Err(lost()),
+            Stop::Seccomp => {
+                let regs = ptrace::registers(root).map_err(|Gone| lost())?;
+                if Report::from_word(regs.argument(1)) == Some(Report::NoProgram)
+                    && regs.call_number() == crate::sys::seccomp::INSTALL_CALL
+                {
+                    let errno = HostError::new(regs.argument(0) as i32);
+                    return Err(no_program(program, errno));
+                }
+                ptrace::resume(root, 0).map_err(|Gone| lost())?;
+            }
+            Stop::Signal(signal) => ptrace::resume(root, signal).map_err(|Gone| lost())?,
+            _ => ptrace::resume(root, 0).map_err(|Gone| lost())?,
+        }
+    }
+}
+
+fn no_program(program: String, errno: HostError) -> RunError {
+    let text = match errno.raw() {
+        libc::ENOENT if !program.contains('/') => "command not found".to_owned(),
+        _ => errno.to_string(),
+    };
+    match errno.raw() {
+        libc::ENOENT | libc::ENOTDIR => RunError::NotFound { program, text },
+        _ => RunError::NotExecutable { program, text },
+    }
+}
+
+fn reap(root: Tid) {
+    while let Ok(stop) = wait::one(root) {
+        if matches!(stop, Stop::Exited { .. } | Stop::Killed { .. }) {
+            return;
+        }
+        let _ = ptrace::resume(root, 0);
+    }
+}
+
+fn verdicts() -> Vec<Verdict> {
+    PLANS
+        .iter()
+        .map(|plan| match plan {
+            Plan::Pass => Verdict::Pass,
+            Plan::Fail(errno) => Verdict::Fail(*errno as u16),
+            Plan::Prepare(_) | Plan::See(..) => Verdict::Ask,
+        })
+        .collect()
+}
+
+/// The files to try, as a shell does.
+fn candidates(config: &RunConfig) -> Vec<CString> {
+    let program = config.program.as_bytes();
+    if program.contains(&b'/') || program.is_empty() {
+        return CString::new(program).into_iter().collect();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
+    std::env::split_paths(&path)
+        .map(|directory| if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory })
+        .filter_map(|directory| {
+            CString::new(directory.join(&config.program).into_os_string().into_vec()).ok()
+        })
+        .collect()
+}
+
+fn arguments(config: &RunConfig) -> Vec<CString> {
+    let all = std::iter::once(&config.program).chain(&config.arguments);
+    all.filter_map(|argument| CString::new(argument.as_bytes()).ok()).collect()
+}
+
+fn environment(config: &RunConfig) -> Vec<CString> {
+    let variables: Vec<(OsString, OsString)> = match &config.environment {
+        Some(variables) => variables.clone(),
+        None => std::env::vars_os().collect(),
+    };
+    variables
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let mut bytes = name.into_vec();
+            bytes.push(b'=');
+            bytes.extend_from_slice(value.as_bytes());
+            CString::new(bytes).ok()
+        })
+        .collect()
+}
+
+impl From<RunError> for io::Error {
+    fn from(error: RunError) -> Self {
+        io::Error::other(error)
+    }
+}

@@ -1,0 +1,86 @@
+//! Signals on their way to a program, and the two that Recto owns.
+//!
+//! The kernel forces SIGSEGV and SIGBUS: where a program blocks or ignores them, it takes their
+//! handler away for good, even if the tracer swallows the signal. Every page that is not filled yet
+//! is such a signal, so the host's mask never contains the two, and the host's action is never to
+//! ignore them. What the program believes of them is kept here.
+
+use addr::Access;
+
+use crate::fault::signal_bit;
+use crate::halt::{Halt, Next};
+use crate::sys::ptrace;
+use crate::sys::signal::kill_thread;
+use crate::thread::Thread;
+
+/// The signals whose host state is ours.
+pub(crate) const OWNED: u64 = signal_bit(libc::SIGSEGV) | signal_bit(libc::SIGBUS);
+
+/// What the kernel leaves alone below the stack pointer.
+pub(crate) const RED_ZONE: u64 = 128;
+
+/// Handles a stop for a signal that is no page fault.
+pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
+    if signal_bit(signal) & OWNED != 0 && is_sent(thread)? {
+        let ignored = match signal {
+            libc::SIGSEGV => thread.process.owned.borrow().segv_ignored,
+            _ => thread.process.owned.borrow().bus_ignored,
+        };
+        if thread.blocked_owned & signal_bit(signal) != 0 {
+            thread.pending_owned |= signal_bit(signal);
+            return Ok(Next::Resume);
+        }
+        if ignored {
+            return Ok(Next::Resume);
+        }
+    }
+    if thread.process.owned.borrow().handled & signal_bit(signal) != 0 {
+        make_frame_ready(thread)?;
+    }
+    Ok(Next::ResumeWith(signal))
+}
+
+/// Whether a task sent the signal, rather than the kernel for something the program did.
+fn is_sent(thread: &Thread) -> Result<bool, Halt> {
+    Ok(ptrace::signal_info(thread.tid)?.code() <= 0)
+}
+
+/// Makes the pages ready that the kernel writes a handler's frame to.
+pub(crate) fn make_frame_ready(thread: &mut Thread) -> Result<(), Halt> {
+    let memory = thread.memory();
+    let stack = ptrace::registers(thread.tid)?.stack();
+    let bytes = frame_bytes();
+    memory.make_ready(stack.saturating_sub(RED_ZONE + bytes), stack, Access::Write)?;
+    if let Some((start, size)) = thread.alternate_stack {
+        let end = start.saturating_add(size);
+        memory.make_ready(end.saturating_sub(bytes).max(start), end, Access::Write)?;
+    }
+    Ok(())
+}
+
+/// How large a signal frame can be on this CPU.
+pub(crate) fn frame_bytes() -> u64 {
+    const MARGIN: u64 = 512;
+    const LEAST: u64 = 2048;
+    crate::sys::signal::frame_bytes().max(LEAST) + MARGIN
+}
+
+/// Sends again what was held back while the program blocked it.
+pub(crate) fn release_pending(thread: &mut Thread) {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        let bit = signal_bit(signal);
+        if thread.pending_owned & bit != 0 && thread.blocked_owned & bit == 0 {
+            thread.pending_owned &= !bit;
+            kill_thread(thread.process.pid, thread.tid, signal);
+        }
+    }
+}
+
+/// The program blocks a signal that its own access raised: the kernel would end it whatever its
+/// handler is. Blocked on the host as well, the same access makes the kernel do so.
+pub(crate) fn end_by_blocked(thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
+    thread.doomed = true;
+    let mask = ptrace::signal_mask(thread.tid)?;
+    ptrace::set_signal_mask(thread.tid, mask | signal_bit(signal))?;
+    Ok(Next::Resume)
+}

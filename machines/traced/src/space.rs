@@ -1,0 +1,362 @@
+//! The host memory of one program as a cache of its `Mm`'s tables.
+//!
+//! A translation is filled by letting the keeper map a run of the arena, or of a file, at its
+//! address, and forgotten by letting it unmap the run. What is filled is noted in [`Runs`], so that
+//! most questions need no host call. All host calls are made by the tracing thread; another thread
+//! that wants something forgotten leaves an errand and waits.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, OnceLock};
+
+use addr::{PAGE_SHIFT, PageSize, Prot, VirtAddr, VirtRange};
+use machine::{AccessedDirty, Flush, FlushKind, FlushScope, Mmu, MmuCaps, TableUse, Translation};
+use mm::Target;
+use object::InodeId;
+use object::device::{DeviceSpace, HostRights};
+use sync::Mutex;
+
+use crate::errands::{Errand, Errands};
+use crate::keeper::{Keeper, Workshop};
+use crate::runs::{Backing, Run, Runs};
+use crate::stats::HostCounts;
+use crate::sys::{Gone, Tid};
+use crate::{files, stub};
+
+/// The most host areas a space may have before all of them are forgotten; the host's own limit is
+/// 65,530.
+const NR_RUNS_MAX: usize = 60_000;
+
+/// What all spaces of a tree share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Makes keepers.
+    pub(crate) workshop: Workshop,
+    /// Files as device memory.
+    pub(crate) devices: Arc<DeviceSpace>,
+    /// What other threads want done by the tracing one.
+    pub(crate) errands: Errands,
+}
+
+/// Why something could not be filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfilled {
+    /// The space is being taken down.
+    Dead,
+    /// The host refused with this errno.
+    Refused(i32),
+    /// The stub page is in the way.
+    StubInTheWay,
+    /// The page is no memory that the host could map.
+    NoSuchPage,
+}
+
+/// The host memory of one space.
+#[derive(Debug)]
+pub(crate) struct Space {
+    shared: Arc<Shared>,
+    this: OnceLock<std::sync::Weak<Space>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    keeper: Option<Keeper>,
+    runs: Runs,
+    files: HashMap<(InodeId, HostRights), u32>,
+    counts: HostCounts,
+}
+
+fn host_bits(prot: Prot) -> u64 {
+    u64::from((prot & (Prot::READ | Prot::WRITE | Prot::EXEC)).bits())
+}
+
+impl Held {
+    fn call(&mut self, number: i64, arguments: [u64; 6]) -> Result<i64, Gone> {
+        let keeper = self.keeper.as_mut().ok_or(Gone)?;
+        self.counts.host_calls += 1;
+        let answer = keeper.call(number, arguments);
+        if answer.is_err() {
+            self.keeper = None;
+        }
+        answer
+    }
+
+    fn map(&mut self, run: Run) -> Result<(), Unfilled> {
+        let (descriptor, offset) = match run.backing {
+            Backing::Arena(offset) => {
+                (self.keeper.as_ref().ok_or(Unfilled::Dead)?.arena(), offset)
+            }
+            Backing::File(descriptor, offset) => (descriptor, offset),
+            Backing::Host => return Err(Unfilled::NoSuchPage),
+        };
+        let populate = match run.backing {
+            Backing::Arena(_) => libc::MAP_POPULATE,
+            _ => 0,
+        };
+        let flags = (libc::MAP_SHARED | libc::MAP_FIXED | populate) as u64;
+        let bytes = run.end - run.start;
+        let arguments =
+            [run.start, bytes, host_bits(run.prot), flags, u64::from(descriptor), offset];
+        let answer = self.call(libc::SYS_mmap, arguments).map_err(|Gone| Unfilled::Dead)?;
+        if answer != run.start as i64 {
+            self.runs.remove(run.start, run.end);
+            return Err(Unfilled::Refused(answer.unsigned_abs() as i32));
+        }
+        self.runs.insert(run);
+        Ok(())
+    }
+
+    fn forget(&mut self, start: u64, end: u64) {
+        for (start, end) in self.runs.forgettable(start, end) {
+            self.runs.remove(start, end);
+            let _ = self.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0]);
+        }
+    }
+
+    fn write_protect(&mut self, start: u64, end: u64) {
+        for (start, end, prot) in self.runs.writable(start, end) {
+            let bits = host_bits(prot - Prot::WRITE);
+            let answer = self.call(libc::SYS_mprotect, [start, end - start, bits, 0, 0, 0]);
+            if answer == Ok(0) {
+                self.runs.write_protect(start, end);
+            } else {
+                self.forget(start, end);
+            }
+        }
+    }
+
+    /// The number in the keeper's table of an open file of `inode` with at least these rights.
+    fn file(
+        &mut self,
+        shared: &Shared,
+        page: &object::device::DevicePage,
+        rights: HostRights,
+    ) -> Result<u32, Unfilled> {
+        let inode = page.pagemap.inode();
+        if let Some(number) = self.files.get(&(inode, rights)) {
+            return Ok(*number);
+        }
+        let file = page.pagemap.file(rights).ok_or(Unfilled::NoSuchPage)?;
+        let keeper = self.keeper.as_mut().ok_or(Unfilled::Dead)?;
+        let number = files::with_descriptor(&*file, |descriptor: BorrowedFd<'_>| {
+            keeper.install(&shared.workshop, descriptor)
+        })
+        .ok_or(Unfilled::NoSuchPage)?
+        .map_err(|Gone| Unfilled::Dead)?;
+        self.counts.host_calls += 1;
+        self.files.insert((inode, rights), number);
+        Ok(number)
+    }
+
+    fn backing(
+        &mut self,
+        shared: &Shared,
+        target: Target,
+        prot: Prot,
+    ) -> Result<Backing, Unfilled> {
+        match target {
+            Target::Arena(pfn) => Ok(Backing::Arena(pfn.phys_addr())),
+            Target::Device(pfn) => {
+                let page = shared.devices.page(pfn).ok_or(Unfilled::NoSuchPage)?;
+                let rights = if prot.contains(Prot::WRITE) {
+                    HostRights::ReadWrite
+                } else {
+                    HostRights::Read
+                };
+                let number = self.file(shared, &page, rights)?;
+                let offset = page.pgoff.bytes().ok_or(Unfilled::NoSuchPage)?;
+                Ok(Backing::File(number, offset))
+            }
+        }
+    }
+}
+
+impl Space {
+    /// A space without a keeper: nothing is filled in it until it has one.
+    pub(crate) fn new(shared: &Arc<Shared>) -> Arc<Self> {
+        let space = Arc::new(Self {
+            shared: Arc::clone(shared),
+            this: OnceLock::new(),
+            held: Mutex::new(Held::default()),
+        });
+        let _ = space.this.set(Arc::downgrade(&space));
+        space
+    }
+
+    /// Gives the space its keeper. `runs` is what the host has mapped in it already.
+    pub(crate) fn begin(&self, keeper: Keeper, runs: Runs) {
+        let mut held = self.held.lock();
+        held.keeper = Some(keeper);
+        held.runs = runs;
+    }
+
+    /// Notes what the host has mapped in a space that was just copied and has no keeper yet.
+    pub(crate) fn inherit(&self, runs: Runs) {
+        self.held.lock().runs = runs;
+    }
+
+    /// What the host has mapped now.
+    pub(crate) fn runs(&self) -> Runs {
+        self.held.lock().runs.clone()
+    }
+
+    /// What was asked of the host so far.
+    pub(crate) fn counts(&self) -> HostCounts {
+        let held = self.held.lock();
+        let mut counts = held.counts;
+        counts.nr_runs = held.runs.len() as u64;
+        counts.nr_pages = held.runs.nr_pages();
+        counts
+    }
+
+    /// The first address in `[start, end)` at which the host would refuse an access.
+    pub(crate) fn first_refused(&self, start: u64, end: u64, wanted: Prot) -> Option<u64> {
+        self.held.lock().runs.first_refused(start, end, wanted)
+    }
+
+    /// What the host would let an access to `address` do.
+    pub(crate) fn rights_at(&self, address: u64) -> Option<Prot> {
+        self.held.lock().runs.at(address).map(|run| run.prot)
+    }
+
+    /// Fills `range`, whose pages are `target` and what follows it.
+    pub(crate) fn fill(
+        &self,
+        range: VirtRange,
+        target: Target,
+        prot: Prot,
+    ) -> Result<(), Unfilled> {
+        let mut held = self.held.lock();
+        let (start, end) = (range.start().as_u64(), range.end().as_u64());
+        if held.runs.within(start, end).any(|run| run.backing == Backing::Host) {
+            return Err(Unfilled::StubInTheWay);
+        }
+        if held.runs.len() >= NR_RUNS_MAX {
+            held.forget(0, u64::MAX);
+            held.counts.nr_all_forgotten += 1;
+        }
+        let backing = held.backing(&self.shared, target, prot)?;
+        held.counts.nr_fills += 1;
+        held.map(Run { start, end, prot, backing })
+    }
+
+    /// Makes the host forget `[start, end)`.
+    pub(crate) fn forget(&self, start: u64, end: u64) {
+        self.held.lock().forget(start, end);
+    }
+
+    /// Takes the keeper out: from now on nothing is filled, and there is nothing to forget. The
+    /// memory goes when the last task in it does.
+    pub(crate) fn end(&self) -> Option<Tid> {
+        let mut held = self.held.lock();
+        held.runs = Runs::default();
+        held.keeper.take().map(|keeper| keeper.tid())
+    }
+
+    /// Does what a flush asks, on the tracing thread.
+    pub(crate) fn flush_here(&self, kind: FlushKind, ranges: &[(u64, u64)]) {
+        let mut held = self.held.lock();
+        held.counts.nr_flushes += 1;
+        for (start, end) in ranges {
+            match kind {
+                FlushKind::Forget => held.forget(*start, *end),
+                FlushKind::WriteProtect => held.write_protect(*start, *end),
+            }
+        }
+    }
+
+    fn flush(&self, kind: FlushKind, ranges: &[(u64, u64)]) {
+        if self.shared.errands.is_tracing_thread() {
+            return self.flush_here(kind, ranges);
+        }
+        if let Some(space) = self.this.get().and_then(std::sync::Weak::upgrade) {
+            self.shared.errands.send(Errand::Flush { space, kind, ranges: ranges.to_vec() });
+        }
+    }
+}
+
+/// The spans a flush is about.
+fn spans(flush: &Flush<'_>) -> Vec<(u64, u64)> {
+    match flush.scope {
+        FlushScope::Space => vec![(0, u64::MAX)],
+        FlushScope::Ranges(ranges) => {
+            ranges.iter().map(|range| (range.start().as_u64(), range.end().as_u64())).collect()
+        }
+    }
+}
+
+impl Mmu for Space {
+    fn caps(&self) -> MmuCaps {
+        MmuCaps {
+            tables: TableUse::FilledBySoftware,
+            accessed_dirty: AccessedDirty::SetByFaults,
+            max_page: PageSize::Size4K,
+        }
+    }
+
+    /// Nothing: what a fault installed is filled when it has been handled, in as few runs as
+    /// possible.
+    fn update_mmu_cache(&self, _range: VirtRange) {}
+
+    fn flush_tlb(&self, flush: &Flush<'_>) {
+        match flush.scope {
+            FlushScope::Ranges([range]) => {
+                self.flush(flush.kind, &[(range.start().as_u64(), range.end().as_u64())]);
+            }
+            _ => self.flush(flush.kind, &spans(flush)),
+        }
+    }
+
+    /// A page that is filled is exchanged by one host call; one that is not stays so.
+    fn replace(&self, addr: VirtAddr, new: Translation) {
+        let start = addr.align_down().as_u64();
+        let Some(range) = VirtRange::page_of(addr) else { return };
+        if !self.shared.errands.is_tracing_thread() {
+            return self.flush(FlushKind::Forget, &[(start, range.end().as_u64())]);
+        }
+        if self.rights_at(start).is_none() {
+            return;
+        }
+        let filled = match target_of(new) {
+            Some(target) => self.fill(range, target, new.prot),
+            None => Err(Unfilled::NoSuchPage),
+        };
+        if filled.is_err() {
+            self.forget(start, range.end().as_u64());
+        }
+    }
+}
+
+fn target_of(translation: Translation) -> Option<Target> {
+    let pfn = translation.pfn;
+    Some(if object::device::is_device(pfn) { Target::Device(pfn) } else { Target::Arena(pfn) })
+}
+
+/// The spans that hold nothing of the host's own, given the runs that do.
+pub(crate) fn gaps_between(own: &Runs, task_size: u64) -> Vec<(u64, u64)> {
+    let mut gaps = Vec::new();
+    let mut from = 0;
+    for run in own.within(0, task_size) {
+        if run.start > from {
+            gaps.push((from, run.start));
+        }
+        from = run.end;
+    }
+    if from < task_size {
+        gaps.push((from, task_size));
+    }
+    gaps
+}
+
+/// The run of the stub page at `stub`.
+pub(crate) fn stub_run(stub: u64) -> Run {
+    Run {
+        start: stub,
+        end: stub + stub::BYTES,
+        prot: Prot::READ | Prot::EXEC,
+        backing: Backing::Host,
+    }
+}
+
+const _: () = assert!(1 << PAGE_SHIFT == stub::BYTES);

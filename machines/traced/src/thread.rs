@@ -1,0 +1,247 @@
+//! A traced thread of a program, and the process it belongs to.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use addr::{Access, VirtRange};
+use mm::{MmUser, Pins};
+
+use crate::memory::Memory;
+use crate::pool::Ticket;
+use crate::space::Space;
+use crate::stats::Running;
+use crate::sys::Tid;
+use crate::sys::wait::Stop;
+
+/// A process: threads that came and go together.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Its number: that of its first thread.
+    pub(crate) pid: Tid,
+    /// The memory it runs in; an exec gives it another.
+    pub(crate) memory: RefCell<Rc<Memory>>,
+    /// What it runs.
+    pub(crate) program: RefCell<String>,
+    /// What was counted for it.
+    pub(crate) counts: Cell<Running>,
+    /// Threads alive.
+    pub(crate) nr_threads: Cell<u32>,
+    /// What the program believes of the signals that Recto owns.
+    pub(crate) owned: RefCell<OwnedActions>,
+}
+
+impl Process {
+    /// A process with one thread.
+    pub(crate) fn new(pid: Tid, memory: Rc<Memory>, program: String) -> Rc<Self> {
+        Rc::new(Self {
+            pid,
+            memory: RefCell::new(memory),
+            program: RefCell::new(program),
+            counts: Cell::new(Running::default()),
+            nr_threads: Cell::new(0),
+            owned: RefCell::new(OwnedActions::default()),
+        })
+    }
+
+    /// The memory it runs in now.
+    pub(crate) fn memory(&self) -> Rc<Memory> {
+        Rc::clone(&self.memory.borrow())
+    }
+
+    /// Counts something.
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Running)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+}
+
+/// What the program believes to be the action of SIGSEGV and SIGBUS, where the host's differs: the
+/// host's is never to ignore them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnedActions {
+    /// The program ignores SIGSEGV.
+    pub(crate) segv_ignored: bool,
+    /// The program ignores SIGBUS.
+    pub(crate) bus_ignored: bool,
+    /// The signals that have a handler, of all signals.
+    pub(crate) handled: u64,
+}
+
+/// What a thread is doing.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// It has been made, and has not stopped for the first time.
+    Newborn(Option<Birth>),
+    /// It runs in its memory, or is in a call, or is about to be resumed.
+    Running,
+    /// It makes a process; stops of its memory's other threads are held back.
+    Forking(Box<Fork>),
+    /// It has been let into a call, to be looked at when it comes back.
+    InCall(OnReturn),
+    /// It is stopped until a request is done.
+    Waiting(Ticket, Redo),
+    /// It is stopped until another thread's fork is over.
+    Held,
+    /// It is in a group stop.
+    GroupStopped,
+}
+
+/// A fork that has been prepared on our side.
+#[derive(Debug)]
+pub(crate) struct Fork {
+    /// The child's space, if it gets its own.
+    pub(crate) child: Option<(MmUser, Arc<Space>)>,
+    /// Whether the child is a thread of the same process.
+    pub(crate) kind: Kin,
+    /// Where the child's number goes in the child's own memory.
+    pub(crate) child_tid_at: Option<u64>,
+    /// Where the kernel clears it at the child's end.
+    pub(crate) clear_tid_at: u64,
+}
+
+/// What a new task is to its maker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kin {
+    /// A thread of the same process.
+    Thread,
+    /// A process in the same memory.
+    Sharing,
+    /// A process with a copy of the memory.
+    Copy,
+}
+
+/// What a newborn needs before its first instruction.
+#[derive(Debug)]
+pub(crate) struct Birth {
+    /// What was prepared.
+    pub(crate) fork: Box<Fork>,
+}
+
+/// What is done when a call comes back.
+#[derive(Clone, Debug)]
+pub(crate) enum OnReturn {
+    /// A file was opened that may be one whose text is ours.
+    Opened,
+    /// A file may have another length now.
+    Resized(i32),
+    /// Limits may have changed.
+    Limits,
+    /// The program gets its own argument back in place of the one that was patched.
+    RestoreArgument(usize, u64),
+}
+
+/// What is done when a request has been performed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redo {
+    /// The stop is looked at again.
+    Stop(Stop),
+    /// The fault at this address goes on; then the instruction is tried again.
+    Fault(u64),
+}
+
+/// A fault that came before, to notice one that never ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repeat {
+    /// Where.
+    pub(crate) address: u64,
+    /// By which instruction.
+    pub(crate) instruction: u64,
+    /// How often.
+    pub(crate) times: u32,
+}
+
+/// A range that a call in flight names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    /// First byte.
+    pub(crate) start: u64,
+    /// Behind the last byte.
+    pub(crate) end: u64,
+    /// What the kernel does with it.
+    pub(crate) access: Access,
+}
+
+/// A thread.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    /// Its number.
+    pub(crate) tid: Tid,
+    /// Its process.
+    pub(crate) process: Rc<Process>,
+    /// What it is doing.
+    pub(crate) phase: Phase,
+    /// What the call that it is in names.
+    pub(crate) in_flight: Vec<InFlight>,
+    /// The pages of it that must stay where they are, because of a fork meanwhile.
+    pub(crate) pins: Vec<Pins>,
+    /// SIGSEGV and SIGBUS, as far as the program believes that it blocks them.
+    pub(crate) blocked_owned: u64,
+    /// Those of the two that wait for the program to unblock them.
+    pub(crate) pending_owned: u64,
+    /// Whether it is being ended by a signal that it blocks.
+    pub(crate) doomed: bool,
+    /// Its alternate signal stack, if it has one.
+    pub(crate) alternate_stack: Option<(u64, u64)>,
+    /// Where the kernel clears its number when it ends.
+    pub(crate) clear_tid_at: u64,
+    /// Its list of robust futexes.
+    pub(crate) robust_list: u64,
+    /// The last fault.
+    pub(crate) repeat: Repeat,
+}
+
+impl Thread {
+    /// A thread of `process`.
+    pub(crate) fn new(tid: Tid, process: &Rc<Process>, phase: Phase) -> Self {
+        process.nr_threads.set(process.nr_threads.get() + 1);
+        Self {
+            tid,
+            process: Rc::clone(process),
+            phase,
+            in_flight: Vec::new(),
+            pins: Vec::new(),
+            blocked_owned: 0,
+            pending_owned: 0,
+            doomed: false,
+            alternate_stack: None,
+            clear_tid_at: 0,
+            robust_list: 0,
+            repeat: Repeat::default(),
+        }
+    }
+
+    /// The memory it runs in.
+    pub(crate) fn memory(&self) -> Rc<Memory> {
+        self.process.memory()
+    }
+
+    /// Notes that the call it is about to make names `[start, end)`.
+    pub(crate) fn note_in_flight(&mut self, start: u64, end: u64, access: Access) {
+        self.in_flight.push(InFlight { start, end, access });
+    }
+
+    /// Forgets what its last call named.
+    pub(crate) fn forget_in_flight(&mut self) {
+        self.in_flight.clear();
+        self.pins.clear();
+    }
+
+    /// Pins the pages that the kernel may be writing for this thread, before a fork shares them.
+    pub(crate) fn pin_in_flight(&mut self, memory: &Memory) {
+        if !self.pins.is_empty() {
+            return;
+        }
+        for flight in &self.in_flight {
+            if flight.access != Access::Write {
+                continue;
+            }
+            let (start, end) =
+                (addr::VirtAddr::new(flight.start).align_down(), addr::VirtAddr::new(flight.end));
+            if let Some(range) = end.align_up().and_then(|end| VirtRange::new(start, end)) {
+                self.pins.push(memory.mm.pin_range(range, Access::Write));
+            }
+        }
+    }
+}

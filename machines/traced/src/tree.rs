@@ -1,0 +1,459 @@
+//! The loop that serves a tree of programs: one thread waits for their stops and answers each.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mm::fault::Fault;
+
+use crate::adopt::{self, Materials, Unadoptable};
+use crate::errands::Errand;
+use crate::files::Files;
+use crate::halt::{Halt, Next};
+use crate::memory::{Frozen, Memory};
+use crate::pool::{Done, Pool, Ticket};
+use crate::space::Shared;
+use crate::stats::{ProcessStats, TreeStats};
+use crate::sys::signal::{Answered, kill, stop_self};
+use crate::sys::wait::{self, NoStop, Stop};
+use crate::sys::{Gone, Tid, ptrace};
+use crate::thread::{Phase, Process, Redo, Thread};
+use crate::{calls, fault, newborn, signals};
+
+/// How the first program of a tree ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal; and whether it dumped core.
+    Killed(i32),
+}
+
+/// A request under way, and who waits for it.
+#[derive(Debug)]
+struct Awaited {
+    tid: Tid,
+    fault: Box<Fault>,
+}
+
+/// A tree of programs.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// What all spaces share.
+    pub(crate) shared: Arc<Shared>,
+    /// What memories are made of.
+    pub(crate) materials: Materials,
+    /// The files they map.
+    pub(crate) files: Files,
+    /// Every thread, by its number.
+    pub(crate) threads: HashMap<Tid, Thread>,
+    /// Newborns that stopped before their maker's event came.
+    pub(crate) early: Vec<Tid>,
+    bell: Tid,
+    root: Tid,
+    root_end: Option<End>,
+    strange: Option<Unadoptable>,
+    pool: Pool,
+    requests: HashMap<Ticket, Awaited>,
+    ending: Option<i32>,
+    stats: TreeStats,
+}
+
+/// What is left when a tree has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// How the first program ended.
+    pub(crate) end: End,
+    /// The signal that asked this process to end, if one did.
+    pub(crate) asked_by: Option<i32>,
+    /// What was counted.
+    pub(crate) stats: TreeStats,
+}
+
+impl Tree {
+    /// A tree whose first task is `root`, which is on the way to its first exec.
+    pub(crate) fn new(shared: &Arc<Shared>, materials: Materials, bell: Tid, root: Tid) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            materials,
+            files: Files::new(&shared.devices),
+            threads: HashMap::new(),
+            early: Vec::new(),
+            bell,
+            root,
+            root_end: None,
+            strange: None,
+            pool: Pool::new(shared),
+            requests: HashMap::new(),
+            ending: None,
+            stats: TreeStats::default(),
+        }
+    }
+
+    /// Takes over the image of the first program, which is stopped at its exec.
+    pub(crate) fn begin(&mut self) -> Result<(), Unadoptable> {
+        let root = self.root;
+        let memory = adopt::adopt(&self.shared, &self.materials, &mut self.files, root)?;
+        let process = Process::new(root, Rc::new(memory), program_of(root));
+        self.threads.insert(root, Thread::new(root, &process, Phase::Running));
+        ptrace::resume(root, 0).map_err(|Gone| Unadoptable::Gone)
+    }
+
+    /// Serves the tree until its last task has ended.
+    pub(crate) fn serve(mut self) -> Ended {
+        while !self.threads.is_empty() {
+            match wait::any() {
+                Ok((tid, stop)) => self.on_stop(tid, stop),
+                Err(NoStop::Interrupted) => self.look_around(),
+                Err(NoStop::NoTasks) => break,
+            }
+        }
+        let end = self.root_end.unwrap_or(End::Killed(libc::SIGKILL));
+        Ended { end, asked_by: self.ending, stats: self.stats }
+    }
+
+    fn on_stop(&mut self, tid: Tid, stop: Stop) {
+        if tid == self.bell {
+            if !matches!(stop, Stop::Exited { .. } | Stop::Killed { .. }) {
+                let _ = ptrace::resume(tid, 0);
+            }
+            return self.look_around();
+        }
+        match self.threads.remove(&tid) {
+            Some(thread) => self.on_thread_stop(thread, stop),
+            None => self.on_unknown_stop(tid, stop),
+        }
+    }
+
+    /// A task that is no thread of a program (yet): a keeper that was killed, or a newborn whose
+    /// maker's event has not come.
+    fn on_unknown_stop(&mut self, tid: Tid, stop: Stop) {
+        match stop {
+            Stop::Exited { .. } | Stop::Killed { .. } => self.early.retain(|early| *early != tid),
+            Stop::Attention => self.early.push(tid),
+            _ => {
+                let _ = ptrace::resume(tid, 0);
+            }
+        }
+    }
+
+    fn on_thread_stop(&mut self, mut thread: Thread, stop: Stop) {
+        if let Stop::Exited { .. } | Stop::Killed { .. } = stop {
+            return self.on_death(thread, stop);
+        }
+        thread.process.count(|counts| counts.stops += 1);
+        if self.must_hold(&thread, stop) {
+            thread.memory().held.borrow_mut().push((thread.tid, stop));
+            thread.phase = Phase::Held;
+            self.threads.insert(thread.tid, thread);
+            return;
+        }
+        let began = Instant::now();
+        let outcome = self.answer(&mut thread, stop);
+        self.go_on(&mut thread, outcome, Redo::Stop(stop));
+        thread.process.count(|counts| counts.in_machine += began.elapsed());
+        self.threads.insert(thread.tid, thread);
+    }
+
+    /// Whether the stop has to wait for another thread's fork. What does not touch memory need not.
+    fn must_hold(&self, thread: &Thread, stop: Stop) -> bool {
+        match thread.memory().frozen.get() {
+            Frozen::By(maker) => {
+                maker != thread.tid
+                    && !matches!(thread.phase, Phase::Newborn(_))
+                    && !matches!(stop, Stop::GroupStop(_) | Stop::Attention | Stop::Exec)
+            }
+            Frozen::No => false,
+        }
+    }
+
+    fn answer(&mut self, thread: &mut Thread, stop: Stop) -> Result<Next, Halt> {
+        if matches!(thread.phase, Phase::Newborn(_)) {
+            return newborn::on_first_stop(self, thread, stop);
+        }
+        match stop {
+            Stop::Seccomp => {
+                thread.forget_in_flight();
+                calls::on_entry(self, thread)
+            }
+            Stop::CallEdge => calls::on_return(self, thread),
+            Stop::Signal(signal) => {
+                thread.forget_in_flight();
+                if let Some(next) = fault::on_signal(thread, signal)? {
+                    return Ok(next);
+                }
+                signals::on_signal(thread, signal)
+            }
+            Stop::Birth => newborn::on_birth(self, thread),
+            Stop::Exec => self.on_exec(thread),
+            Stop::Ending => {
+                calls::on_ending(thread)?;
+                Ok(Next::Resume)
+            }
+            Stop::GroupStop(_) => self.on_group_stop(thread),
+            Stop::Attention => {
+                if matches!(thread.phase, Phase::GroupStopped) {
+                    thread.phase = Phase::Running;
+                }
+                Ok(Next::Resume)
+            }
+            Stop::Other | Stop::Exited { .. } | Stop::Killed { .. } => Ok(Next::Resume),
+        }
+    }
+
+    /// Lets a thread go on as its stop's answer says.
+    pub(crate) fn go_on(&mut self, thread: &mut Thread, outcome: Result<Next, Halt>, redo: Redo) {
+        let resumed = match outcome {
+            Ok(Next::Resume) => ptrace::resume(thread.tid, 0),
+            Ok(Next::ResumeWith(signal)) => ptrace::resume(thread.tid, signal),
+            Ok(Next::ToCallEdge) => ptrace::resume_to_call_edge(thread.tid, 0),
+            Ok(Next::Stay) => Ok(()),
+            Err(Halt::Gone) => Err(Gone),
+            Err(Halt::OutOfMemory) => {
+                self.kill_for_memory(thread);
+                Ok(())
+            }
+            Err(Halt::Wait(fault, request)) => {
+                let redo = match redo {
+                    Redo::Stop(Stop::Signal(libc::SIGSEGV | libc::SIGBUS)) => {
+                        Redo::Fault(fault.addr().as_u64())
+                    }
+                    other => other,
+                };
+                self.wait_for(thread, (fault, request), redo);
+                Ok(())
+            }
+        };
+        // A thread that is gone is reported by a wait.
+        let _ = resumed;
+    }
+
+    fn wait_for(
+        &mut self,
+        thread: &mut Thread,
+        (fault, request): (Box<Fault>, object::PageRequest),
+        redo: Redo,
+    ) {
+        match self.pool.submit(request) {
+            Ok(ticket) => {
+                thread.phase = Phase::Waiting(ticket, redo);
+                self.requests.insert(ticket, Awaited { tid: thread.tid, fault });
+            }
+            Err(request) => {
+                let mut fault = fault;
+                fault.take_in(request.perform());
+                let outcome = self.answer_again(thread, *fault, redo);
+                self.go_on(thread, outcome, redo);
+            }
+        }
+    }
+
+    /// Goes on with what a request was needed for.
+    fn answer_again(
+        &mut self,
+        thread: &mut Thread,
+        fault: Fault,
+        redo: Redo,
+    ) -> Result<Next, Halt> {
+        match redo {
+            Redo::Fault(address) => fault::resume(thread, address, fault),
+            Redo::Stop(stop) => {
+                let memory = thread.memory();
+                match memory.resume(fault) {
+                    crate::memory::Served::Wait(fault, request) => Err(Halt::Wait(fault, request)),
+                    _ => self.answer(thread, stop),
+                }
+            }
+        }
+    }
+
+    /// Does what other threads have asked for, and looks whether this process is to end.
+    fn look_around(&mut self) {
+        for (errand, done) in self.shared.errands.take() {
+            match errand {
+                Errand::Flush { space, kind, ranges } => space.flush_here(kind, &ranges),
+                Errand::Obtained(done) => self.on_obtained(done),
+            }
+            drop(done);
+        }
+        if self.ending.is_none()
+            && let Some(signal) = Answered::ending()
+        {
+            self.ending = Some(signal);
+            self.kill_all();
+        }
+    }
+
+    fn on_obtained(&mut self, done: Done) {
+        let Some(awaited) = self.requests.remove(&done.ticket) else { return };
+        let Some(mut thread) = self.threads.remove(&awaited.tid) else { return };
+        let mut fault = awaited.fault;
+        fault.take_in(done.obtained);
+        if let Phase::Waiting(ticket, redo) = thread.phase
+            && ticket == done.ticket
+        {
+            thread.phase = Phase::Running;
+            let outcome = self.answer_again(&mut thread, *fault, redo);
+            self.go_on(&mut thread, outcome, redo);
+        }
+        self.threads.insert(thread.tid, thread);
+    }
+
+    /// Lets the stops go on that were held back while a memory was frozen.
+    pub(crate) fn thaw(&mut self, memory: &Rc<Memory>) {
+        memory.frozen.set(Frozen::No);
+        let held = std::mem::take(&mut *memory.held.borrow_mut());
+        for (tid, stop) in held {
+            if let Some(mut thread) = self.threads.remove(&tid) {
+                if matches!(thread.phase, Phase::Held) {
+                    thread.phase = Phase::Running;
+                }
+                self.on_thread_stop(thread, stop);
+            }
+        }
+    }
+
+    fn on_group_stop(&mut self, thread: &mut Thread) -> Result<Next, Halt> {
+        ptrace::listen(thread.tid)?;
+        thread.phase = Phase::GroupStopped;
+        if thread.tid == self.root && self.answers_terminal() {
+            stop_self();
+        }
+        Ok(Next::Stay)
+    }
+
+    fn answers_terminal(&self) -> bool {
+        Answered::is_in_force()
+    }
+
+    fn on_exec(&mut self, thread: &mut Thread) -> Result<Next, Halt> {
+        let former = Tid::new(ptrace::event_message(thread.tid)? as i32);
+        let process = Rc::clone(&thread.process);
+        // The thread that made the call goes on under the number of the process; all others died.
+        if former != thread.tid
+            && let Some(caller) = self.threads.remove(&former)
+        {
+            thread.blocked_owned = caller.blocked_owned;
+        }
+        self.threads.retain(|_, other| !Rc::ptr_eq(&other.process, &process));
+        process.nr_threads.set(1);
+        self.release_if_frozen_by(&process.memory(), &[former, thread.tid]);
+        self.note_stats(&process);
+        let adopted = adopt::adopt(&self.shared, &self.materials, &mut self.files, thread.tid);
+        let memory = match adopted {
+            Ok(memory) => memory,
+            Err(reason) => return Err(self.cannot_adopt(thread, reason)),
+        };
+        let before = process.memory.replace(Rc::new(memory));
+        leave(before);
+        *process.program.borrow_mut() = program_of(thread.tid);
+        process.owned.borrow_mut().handled = 0;
+        thread.phase = Phase::Running;
+        thread.forget_in_flight();
+        (thread.clear_tid_at, thread.robust_list, thread.alternate_stack) = (0, 0, None);
+        Ok(Next::Resume)
+    }
+
+    fn cannot_adopt(&mut self, thread: &Thread, reason: Unadoptable) -> Halt {
+        if thread.tid == self.root && self.strange.is_none() {
+            self.strange = Some(reason);
+        }
+        match reason {
+            Unadoptable::Gone => {}
+            Unadoptable::OutOfMemory => return Halt::OutOfMemory,
+            Unadoptable::ThirtyTwoBit => {
+                eprintln!("recto: {}: 32-bit programs are not supported", program_of(thread.tid));
+            }
+            Unadoptable::Strange(what) => {
+                eprintln!("recto: {}: {what}", program_of(thread.tid));
+            }
+        }
+        kill(thread.process.pid, libc::SIGKILL);
+        Halt::Gone
+    }
+
+    fn on_death(&mut self, thread: Thread, stop: Stop) {
+        let process = Rc::clone(&thread.process);
+        if thread.tid == self.root {
+            self.root_end = Some(match stop {
+                Stop::Killed { signal, .. } => End::Killed(signal),
+                Stop::Exited { status } => End::Exited(status),
+                _ => End::Killed(libc::SIGKILL),
+            });
+        }
+        if let Phase::Waiting(ticket, _) = thread.phase {
+            self.requests.remove(&ticket);
+        }
+        let memory = thread.memory();
+        let tid = thread.tid;
+        drop(thread);
+        self.release_if_frozen_by(&memory, &[tid]);
+        drop(memory);
+        let left = process.nr_threads.get().saturating_sub(1);
+        process.nr_threads.set(left);
+        if left == 0 {
+            self.note_stats(&process);
+            if let Ok(process) = Rc::try_unwrap(process) {
+                leave(process.memory.into_inner());
+            }
+        }
+    }
+
+    fn release_if_frozen_by(&mut self, memory: &Rc<Memory>, tids: &[Tid]) {
+        if let Frozen::By(maker) = memory.frozen.get()
+            && tids.contains(&maker)
+        {
+            self.thaw(memory);
+        }
+    }
+
+    fn note_stats(&mut self, process: &Process) {
+        let memory = process.memory();
+        let counts = process.counts.get();
+        self.stats.processes.push(ProcessStats {
+            pid: process.pid.raw(),
+            program: process.program.borrow().clone(),
+            memory: memory.mm.stats(),
+            host: memory.space.counts(),
+            stops: counts.stops,
+            calls: counts.calls,
+            faults: counts.faults,
+            forks: counts.forks,
+            in_core: counts.in_core,
+            in_machine: counts.in_machine,
+        });
+        process.counts.set(crate::stats::Running::default());
+    }
+
+    /// The arena is exhausted: the process that needs memory is killed.
+    fn kill_for_memory(&self, thread: &Thread) {
+        let pid = thread.process.pid;
+        let program = thread.process.program.borrow();
+        eprintln!("recto: out of memory: killed process {pid} ({program})");
+        kill(pid, libc::SIGKILL);
+    }
+
+    fn kill_all(&self) {
+        for thread in self.threads.values() {
+            kill(thread.process.pid, libc::SIGKILL);
+        }
+    }
+}
+
+/// A process no longer uses a memory. If it was the last one, the keeper goes first, so that there
+/// is nothing to forget when the tables are taken down.
+pub(crate) fn leave(memory: Rc<Memory>) {
+    if let Ok(memory) = Rc::try_unwrap(memory) {
+        if let Some(keeper) = memory.space.end() {
+            kill(keeper, libc::SIGKILL);
+        }
+        drop(memory);
+    }
+}
+
+/// What a task runs, by its own word.
+pub(crate) fn program_of(tid: Tid) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{tid}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
+}
