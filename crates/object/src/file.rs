@@ -112,6 +112,19 @@ pub enum FileStep {
     Work(FileWork),
 }
 
+impl FileStep {
+    /// Does what is left. May block: no lock may be held.
+    ///
+    /// # Errors
+    /// What the file answers.
+    pub fn complete(self) -> Result<(), Errno> {
+        match self {
+            FileStep::Done => Ok(()),
+            FileStep::Work(work) => work.perform(),
+        }
+    }
+}
+
 /// What memory calls ask of a file beside its pages (Linux: parts of `file_operations` and
 /// `address_space_operations`). Called with at most the mmap lock held for read; nothing here waits.
 pub trait FileObject: Send + Sync + fmt::Debug {

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::vec::Vec;
 
-use addr::{PAGE_SIZE, Pfn, PgOff, VirtAddr, VirtRange};
-use frame::{Arena, ArenaConfig};
+use addr::{Access, FaultFlags, PAGE_SIZE, Pfn, PgOff, VirtAddr, VirtRange};
+use frame::{Arena, ArenaConfig, FolioLock};
 
+use crate::area::Area;
+use crate::context::{FaultContext, Noticed, WriteNotice};
+use crate::ops::{Notified, Privacy, Supplied, VmOps};
 use crate::rmap::{EvenCows, FlushDue, MappedEntry, Mapping, MappingSpace, Protected, RmapRead};
 
 /// An address space that is a map from page address to what is mapped there.
@@ -127,4 +130,66 @@ pub(crate) fn range(start: u64, pages: u64) -> VirtRange {
 
 pub(crate) fn arena(frames: u64) -> Arc<Arena> {
     Arena::new(ArenaConfig::heap(frames)).unwrap()
+}
+
+/// Serves a fault as the loop does: performs what is asked for, with nothing held, until there is an
+/// answer. Also says how often it had to wait.
+pub(crate) fn serve(ops: &dyn VmOps, area: &Area, page: u64, access: Access) -> (Supplied, usize) {
+    serve_in(&arena(16), ops, area, page, access)
+}
+
+pub(crate) fn serve_in(
+    arena: &Arc<Arena>,
+    ops: &dyn VmOps,
+    area: &Area,
+    page: u64,
+    access: Access,
+) -> (Supplied, usize) {
+    let address = VirtAddr::new(area.range.start().as_u64() + page * PAGE_SIZE);
+    let flags = FaultFlags::DEFAULT | FaultFlags::of_access(access);
+    let mut obtained = None;
+    for nr_waits in 0..100 {
+        let mut context =
+            FaultContext::new(area, address, flags, arena).with_obtained(obtained.take());
+        let intent = context.intent();
+        match ops.fault(&mut context) {
+            Supplied::Later(request) => obtained = Some(request.perform()),
+            supplied => {
+                assert_eq!(supplied.breach(intent, Privacy::of(area.flags)), None);
+                return (supplied, nr_waits);
+            }
+        }
+    }
+    panic!("no progress");
+}
+
+/// Tells the object of a write as the loop does.
+pub(crate) fn notify(ops: &dyn VmOps, area: &Area, page: u64, noticed: Noticed<'_>) -> Notified {
+    let address = VirtAddr::new(area.range.start().as_u64() + page * PAGE_SIZE);
+    let mut obtained = None;
+    for _ in 0..100 {
+        let mut notice = WriteNotice::new(area, address, noticed).with_obtained(obtained.take());
+        let notified = match noticed {
+            Noticed::Folio(_) => ops.page_mkwrite(&mut notice),
+            Noticed::Device(_) => ops.pfn_mkwrite(&mut notice),
+        };
+        match notified {
+            Notified::Later(request) => obtained = Some(request.perform()),
+            notified => return notified,
+        }
+    }
+    panic!("no progress");
+}
+
+pub(crate) fn locked(supplied: (Supplied, usize)) -> FolioLock {
+    match supplied.0 {
+        Supplied::Locked(locked) => locked,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn bytes_of(folio: &FolioLock) -> [u8; 4] {
+    let mut bytes = [0; 4];
+    folio.read(0, &mut bytes);
+    bytes
 }

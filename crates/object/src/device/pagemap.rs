@@ -177,7 +177,7 @@ impl DevPagemap {
         self.learn_size(size_bytes, question);
     }
 
-    fn learn_size(&self, bytes: u64, question: u64) {
+    pub(super) fn learn_size(&self, bytes: u64, question: u64) {
         let mut known = self.size.lock();
         if question < known.question {
             return;

@@ -150,6 +150,9 @@ impl Filling {
             }
         };
         drop(pages);
+        if removed.is_none() {
+            lock.add_to_lru();
+        }
         drop(lock);
         drop(removed);
         self.wait.announce(end);

@@ -228,6 +228,8 @@ impl PageCache {
         }
         let folio = Folio::clone(&locked);
         pages.insert(pgoff, Slot { folio, fill: None });
+        drop(pages);
+        locked.add_to_lru();
         Inserted::Locked(locked)
     }
 

@@ -1,6 +1,5 @@
 //! Pages on their way out: truncation and punched holes.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use addr::{PAGE_SIZE, PgOff};
@@ -129,7 +128,7 @@ impl PageCache {
 
     /// Lets every page go. For an object that is no longer mapped or named by anybody.
     fn forget_all(&mut self) {
-        let pages = core::mem::replace(&mut *self.pages.write(), BTreeMap::new());
+        let pages = core::mem::take(&mut *self.pages.write());
         let folios: Vec<Folio> = pages.into_values().map(|slot| slot.folio).collect();
         for folio in folios {
             if let Some(locked) = folio.try_lock() {

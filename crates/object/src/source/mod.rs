@@ -18,6 +18,7 @@
 
 mod ticket;
 mod region;
+mod ops;
 #[cfg(test)]
 mod tests;
 
