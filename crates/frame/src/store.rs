@@ -144,26 +144,35 @@ impl Store {
 
 /// Stores without an arena.
 #[cfg(not(any(loom, shuttle)))]
-static LEFT_BEHIND: Mutex<Vec<&'static Store>> = Mutex::new(Vec::new());
+static LEFT_BEHIND: Mutex<Vec<LeftBehind>> = Mutex::new(Vec::new());
+
+#[cfg(not(any(loom, shuttle)))]
+struct LeftBehind {
+    store: &'static Store,
+    /// Idle, and as it was made.
+    ready: bool,
+}
 
 /// A store of `nr_frames` that some arena left behind and that nobody uses.
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn left_behind(nr_frames: u32) -> Option<&'static Store> {
     let mut stores = LEFT_BEHIND.lock();
-    let found = stores
-        .iter()
-        .position(|store| store.nr_frames() == nr_frames && store.try_reset())?;
-    Some(stores.swap_remove(found))
+    let found = stores.iter_mut().position(|left| {
+        left.store.nr_frames() == nr_frames && (left.ready || left.store.try_reset())
+    })?;
+    Some(stores.swap_remove(found).store)
 }
 
-/// The arena of `store` is gone.
+/// The arena of `store` is gone. Stores that are idle by now give up their memory.
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn leave_behind(store: &'static Store) {
     let mut stores = LEFT_BEHIND.lock();
-    stores.push(store);
-    // Those that are idle give up their memory now.
-    for store in stores.iter() {
-        store.try_reset();
+    stores.push(LeftBehind {
+        store,
+        ready: false,
+    });
+    for left in stores.iter_mut().filter(|left| !left.ready) {
+        left.ready = left.store.try_reset();
     }
 }
 

@@ -99,12 +99,27 @@ mod chosen {
     struct Claim(usize);
 
     impl Claim {
+        /// The slot with the fewest threads.
         fn new() -> Self {
-            let slot = (0..nr_cpus())
-                .min_by_key(|slot| LOADS[*slot].load(Ordering::Relaxed))
-                .unwrap_or(0);
-            LOADS[slot].fetch_add(1, Ordering::Relaxed);
-            Self(slot)
+            loop {
+                let loads = LOADS
+                    .iter()
+                    .take(nr_cpus())
+                    .map(|load| load.load(Ordering::Relaxed));
+                let (slot, load) = loads
+                    .enumerate()
+                    .min_by_key(|(_, load)| *load)
+                    .unwrap_or_default();
+                let claimed = LOADS[slot].compare_exchange(
+                    load,
+                    load + 1,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                if claimed.is_ok() {
+                    return Self(slot);
+                }
+            }
         }
     }
 

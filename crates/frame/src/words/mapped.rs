@@ -6,8 +6,9 @@ use crate::record::FrameRecord;
 use heap::boxed::Box;
 use sync::atomic::AtomicU64;
 
-/// From this many bytes on a run is moved by a string instruction; below, word by word.
-const RUN: usize = 64;
+/// From this many bytes on a run is moved by a string instruction; below, word by word, so that an
+/// aligned store of a program arrives whole.
+const RUN: usize = 17;
 
 /// A run of frames in our address space. It is never unmapped: what it is backed by may be
 /// exchanged, but the addresses stay, so a frame number of the past finds other bytes, not none.
