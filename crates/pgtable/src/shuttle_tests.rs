@@ -115,11 +115,9 @@ fn end(table: Arc<PageTable>) {
     let arena = Arc::clone(table.arena());
     drop(table);
     sync::barrier();
-    assert_eq!(
-        arena.usage().of(Purpose::Table),
-        0,
-        "a table was lost or freed twice"
-    );
+    let usage = arena.usage();
+    assert_eq!(usage.of(Purpose::Table), 0, "a table was lost or freed twice");
+    assert_eq!(usage.of(Purpose::Anon), 0, "an entry was installed where nobody finds it");
 }
 
 // inv: 39

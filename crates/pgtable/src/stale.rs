@@ -4,7 +4,9 @@ use addr::{VirtAddr, VirtRange};
 use frame::Folio;
 use machine::{Flush, Mmu, Translation};
 use sync::atomic::Ordering;
+use sync::rank;
 
+use crate::gather::ask;
 use crate::{Entry, Gather, PageTable};
 
 /// An entry has been replaced, and machines may still use what it was. The reference that the old
@@ -75,8 +77,9 @@ impl<'t> Stale<'t> {
     pub fn replace_with(self, mmu: &dyn Mmu, new: Translation) -> Flushed<'t> {
         if self.is_remembered() {
             if self.table.moves_pending.load(Ordering::Acquire) > 0 {
-                mmu.flush_tlb(&Flush::space());
+                ask(mmu, &Flush::space());
             }
+            rank::assert_may_wait();
             mmu.replace(self.addr, new);
         }
         Flushed {

@@ -13,7 +13,7 @@ fn forget(
     guard: &RmapRead,
     folio: &FolioLock,
 ) -> Result<(), Changed> {
-    lock.replace(guard, folio, NonPresent::Busy)?;
+    lock.replace(guard, folio, NonPresent::HwPoison { pfn: folio.pfn() })?;
     Ok(())
 }
 
