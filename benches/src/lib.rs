@@ -5,5 +5,6 @@
 
 #![deny(unsafe_code)]
 
+pub mod ours;
 pub mod pairs;
 pub mod sys;
