@@ -16,6 +16,7 @@ use sync::{MayInstall, Once};
 /// It does not change while anybody can see it, apart from its lock words, the anon_vma link and the
 /// MAYBE_GUARD mark; a change of anything else makes another `Vma`. Derefs to what its object may see.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Vma {
     // First, so that what a lockless lookup writes lies beside the reference count of the `Arc`.
     lock: VmaLock,

@@ -132,7 +132,7 @@ impl<T> MmapLock<T> {
             let Some(vma) = self.published.read(&pin).find(addr) else {
                 return Err(self.abort(Why::NoArea));
             };
-            match vma.lock().start_read() {
+            match vma.lock().start_read(&self.space) {
                 // The bounds need no second look: an area never changes them, and one that is
                 // attached and not write-locked is in the tree.
                 Start::Locked => return Ok(VmaRead::counted_in(vma)),

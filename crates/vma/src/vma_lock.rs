@@ -76,6 +76,7 @@ pub(crate) enum Start {
 
 /// The lock words of an area (Linux: `vm_refcnt`, `vm_lock_seq`) and the space they belong to.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct VmaLock {
     /// 0 detached; 1 in the tree; 1 + n with n readers; [`EXCLUDE_READERS`] as a flag on top.
     count: AtomicU32,
@@ -101,10 +102,15 @@ impl VmaLock {
 
     /// Tries to become a reader without any lock held (Linux: `vma_start_read`). The area may have
     /// left the tree meanwhile; it is counted memory, so looking at it is harmless.
-    pub(crate) fn start_read(&self) -> Start {
+    ///
+    /// `space` is that of the area; whoever looks the area up has it at hand, and so a lookup touches
+    /// one line of the area's memory.
+    #[inline]
+    pub(crate) fn start_read(&self, space: &SpaceLock) -> Start {
+        debug_assert!(core::ptr::eq(space, &*self.space));
         // A cheap look first, so that a writer's areas are not written by readers. Relaxed: nothing
         // is concluded from it but to give up.
-        if self.seq.load(Ordering::Relaxed) == self.space.seq(Ordering::Relaxed) {
+        if self.seq.load(Ordering::Relaxed) == space.seq(Ordering::Relaxed) {
             return Start::Writer;
         }
         if let Err(refused) = self.count_in() {
@@ -114,7 +120,7 @@ impl VmaLock {
         // mark before it let the count go (release), and we counted in after that (acquire), so we
         // see the mark and a sequence at least as new as the mark. If the sequence is newer, the
         // writer has unlocked, and the acquire here makes all it did visible.
-        if self.seq.load(Ordering::Relaxed) == self.space.seq(Ordering::Acquire) {
+        if self.seq.load(Ordering::Relaxed) == space.seq(Ordering::Acquire) {
             self.end_read();
             return Start::Writer;
         }

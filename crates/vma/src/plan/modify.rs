@@ -355,9 +355,10 @@ impl Cuts<'_> {
         match (refused, start) {
             (Ok(()), _) => Ok(()),
             (Err(why), None) => Err(why.into()),
-            (Err(why), Some(start)) => {
-                Err(Refused::after(why, Some(halves(held, self.vma, start)?)))
-            }
+            (Err(why), Some(start)) => Err(Refused::after(
+                why,
+                Some(halves(held, self.vma, start, NewHalf::Below)?),
+            )),
         }
     }
 
@@ -399,19 +400,27 @@ pub(super) fn may_split_area(part: &NewArea, at: VirtAddr) -> Result<(), PlanErr
     Ok(ops.may_split(&AreaChange::new(&part.area), at)?)
 }
 
-/// One split of `vma`, the new area below (Linux: `__split_vma` with `new_below`).
+/// Which half of a split is the new area, and so opened (Linux: `new_below` of `__split_vma`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NewHalf {
+    Below,
+    Above,
+}
+
+/// One split of `vma`. Nothing, where it would leave a half empty.
 pub(super) fn halves<T>(
     held: &MmapWrite<'_, T>,
     vma: &Arc<Vma>,
     at: VirtAddr,
+    new: NewHalf,
 ) -> Result<Rearrangement, PlanError> {
+    let mut change = Rearrangement::begin(held);
     let Some((low, high)) = vma.range.split_at(at) else {
-        return Ok(Rearrangement::begin(held));
+        return Ok(change);
     };
     let low = build(held, cut(vma, low), AnonFrom::of(vma))?;
     let high = build(held, cut(vma, high), AnonFrom::of(vma))?;
-    let mut change = Rearrangement::begin(held);
-    change.open(&low);
+    change.open(if new == NewHalf::Below { &low } else { &high });
     change.swap(&[Arc::clone(vma)], alloc::vec![low, high]);
     Ok(change)
 }

@@ -1,7 +1,7 @@
 //! Areas go (Linux: `vms_gather_munmap_vmas`, `vms_complete_munmap_vmas`, `exit_mmap`).
 
 use super::merge::spanning;
-use super::modify::{halves, may_split, may_split_area};
+use super::modify::{NewHalf, halves, may_split, may_split_area};
 use super::pieces::{AnonFrom, Rests, between, build, cut};
 use super::rearrange::{OldLinks, Rearrangement};
 use super::refused::{PlanError, Refused};
@@ -135,6 +135,31 @@ impl RemovePlan {
             .iter()
             .filter(|part| part.flags().contains(flags));
         having.map(|part| part.range().pages()).sum()
+    }
+
+    /// Removes nothing after all, but leaves the areas at the ends split, as Linux does when a later check
+    /// of the call fails.
+    pub fn abandon<T>(self, held: &mut MmapWrite<'_, T>) {
+        let (Some(first), Some(last)) = (self.areas.first(), self.areas.last()) else {
+            return;
+        };
+        let ends = [
+            (first.range().start(), NewHalf::Below),
+            (last.range().end(), NewHalf::Above),
+        ];
+        drop(self.change);
+        for (at, new) in ends {
+            let whole = held
+                .tree()
+                .find(at)
+                .filter(|vma| vma.range.start() < at)
+                .cloned();
+            let split = whole.map(|vma| halves(held, &vma, at, new));
+            // An object that refuses one more writer of its file keeps its area whole.
+            if let Some(Ok(split)) = split {
+                let _whole = split.commit(held, OldLinks::Replaced);
+            }
+        }
     }
 
     /// Makes it so. The areas are out of the tree, their entries are still in the page tables.
@@ -279,7 +304,7 @@ impl Ends<'_> {
             Ok(()) => Ok(()),
             Err(why) if cut_below => Err(Refused::after(
                 why,
-                Some(halves(held, first, self.range.start())?),
+                Some(halves(held, first, self.range.start(), NewHalf::Below)?),
             )),
             Err(why) => Err(why.into()),
         }

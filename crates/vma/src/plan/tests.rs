@@ -358,6 +358,28 @@ fn a_removal_says_what_went_and_what_stays_around_it() {
     assert_eq!(lock.layout(), [(10, 15), (45, 50)]);
 }
 
+// inv: 19
+// row: A10
+#[test]
+fn an_abandoned_removal_leaves_its_splits() {
+    let diary = Arc::new(Diary::with(CLOSING));
+    let lock = space();
+    let _ = lock.map(told(&diary, 10, 40));
+    let abandon = |start, end| {
+        let mut held = lock.write();
+        let plan = RemovePlan::decide(&held, span(start, end)).expect("nothing refuses");
+        plan.abandon(&mut held);
+    };
+    abandon(20, 30);
+    assert_eq!(lock.layout(), [(10, 20), (20, 30), (30, 40)]);
+    assert_eq!(diary.take(), [(Heard::Open, 10, 20), (Heard::Open, 30, 40)]);
+    abandon(5, 20);
+    abandon(60, 70);
+    assert_eq!(lock.layout(), [(10, 20), (20, 30), (30, 40)]);
+    assert!(diary.take().is_empty());
+    check_tree(&lock.snapshot());
+}
+
 // row: S13
 #[test]
 fn the_end_of_a_space_spares_nothing() {

@@ -8,8 +8,8 @@ use super::Spanned;
 use super::row::{FANOUT, Row};
 use alloc::sync::Arc;
 
-/// Neighbours that together hold no more than this are joined, so that any two neighbours hold
-/// more, and the tree stays shallow whatever is removed.
+/// Neighbours that together hold no more than this are joined when one of them loses an entry, so that
+/// the tree stays shallow whatever is removed.
 const JOIN_AT_MOST: usize = FANOUT / 2;
 
 /// A subtree and the widest hole between two areas inside it.
@@ -162,14 +162,13 @@ pub(crate) fn hang<V: Spanned>(node: Node<V>) -> Child<V> {
     }
 }
 
-/// Puts an entry into a row; a full row keeps the lower half and gives back the upper one. An
-/// entry beyond the end of a full row starts a row of its own, so that mapping upwards fills nodes.
+/// Puts an entry into a row; a full row keeps the lower part and gives back the upper one.
 fn put_or_split<T>(row: &mut Row<T>, at: usize, span: (u64, u64), item: T) -> Option<Row<T>> {
     if !row.is_full() {
         row.put(at, span, item);
         return None;
     }
-    let middle = if at == FANOUT { FANOUT - 1 } else { FANOUT / 2 };
+    let middle = split_point(at);
     let mut right = row.split_off(middle);
     if at > middle {
         right.put(at - middle, span, item);
@@ -177,6 +176,17 @@ fn put_or_split<T>(row: &mut Row<T>, at: usize, span: (u64, u64), item: T) -> Op
         row.put(at, span, item);
     }
     Some(right)
+}
+
+/// Where to split a full row that an entry at `at` does not fit into. Programs map from above down or
+/// from below up, so what lies behind the newest entry gets no more: it is left nearly full.
+fn split_point(at: usize) -> usize {
+    match at {
+        FANOUT => FANOUT - 1,
+        at if at <= FANOUT / 4 => FANOUT / 4,
+        at if at >= FANOUT * 3 / 4 => FANOUT * 3 / 4,
+        _ => FANOUT / 2,
+    }
 }
 
 /// Brings the parent's copy of a child's span and widest hole up to date.

@@ -5,8 +5,15 @@
 
 use core::array;
 
-/// How many spans one node of the tree holds.
-pub(crate) const FANOUT: usize = 32;
+/// How many spans one node of the tree holds. Larger nodes are walked a little faster, smaller ones are
+/// copied faster: of 8, 16 and 32 this loses least on either side.
+pub(crate) const FANOUT: usize = 16;
+
+/// Keys compared in one step of a search: a cache line of them.
+const LINE: usize = 8;
+
+/// What the keys of empty slots hold, so that a search may look at whole lines.
+const BEYOND: u64 = u64::MAX;
 
 /// Spans in order, and what each one carries. Slots at and above `nr` are empty.
 #[derive(Clone, Debug)]
@@ -21,7 +28,7 @@ impl<T> Row<T> {
     pub(crate) fn new() -> Self {
         Self {
             nr: 0,
-            ends: [0; FANOUT],
+            ends: [BEYOND; FANOUT],
             starts: [0; FANOUT],
             items: array::from_fn(|_| None),
         }
@@ -44,8 +51,21 @@ impl<T> Row<T> {
     }
 
     /// The place of the first span that ends above `addr`; `len()` when there is none.
+    ///
+    /// First the line that has it, by the last key of each, then the place in that line: two short
+    /// runs of independent comparisons, instead of one memory latency per halving.
+    #[inline]
     pub(crate) fn first_ending_above(&self, addr: u64) -> usize {
-        self.ends().partition_point(|end| *end <= addr)
+        let (lines, _) = self.ends.as_chunks::<LINE>();
+        let before = lines[..lines.len() - 1].iter();
+        let line = before
+            .map(|line| usize::from(line[LINE - 1] <= addr))
+            .sum::<usize>();
+        let inside = lines[line]
+            .iter()
+            .map(|end| usize::from(*end <= addr))
+            .sum::<usize>();
+        (line * LINE + inside).min(self.nr)
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<&T> {
@@ -93,6 +113,7 @@ impl<T> Row<T> {
         self.ends.copy_within(at + 1..self.nr, at);
         self.items[at..self.nr].rotate_left(1);
         self.nr -= 1;
+        self.ends[self.nr] = BEYOND;
         item
     }
 
@@ -110,6 +131,7 @@ impl<T> Row<T> {
         for (to, from) in right.items.iter_mut().zip(&mut self.items[at..self.nr]) {
             *to = from.take();
         }
+        self.ends[at..].fill(BEYOND);
         self.nr = at;
         right
     }
