@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod report;
+mod run;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -66,7 +68,7 @@ enum StatsForm {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run(_arguments) => ExitCode::FAILURE,
+        Command::Run(arguments) => run::run(arguments),
         Command::Doctor(arguments) => {
             let findings = doctor::examine();
             if arguments.json {
