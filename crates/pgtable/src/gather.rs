@@ -38,6 +38,8 @@ pub struct Gather<'m> {
     write_protect: Ranges,
     pages: Vec<u64>,
     tables: Vec<Pfn>,
+    /// Busy entries zapped, whose makers may have given the machine a page already.
+    overtaken: Vec<Entry>,
     has_moved: bool,
 }
 
@@ -71,6 +73,7 @@ impl<'m> Gather<'m> {
             write_protect: Ranges::new(),
             pages: Vec::new(),
             tables: Vec::new(),
+            overtaken: Vec::new(),
             has_moved: false,
         }
     }
@@ -101,7 +104,8 @@ impl<'m> Gather<'m> {
     pub fn is_idle(&self) -> bool {
         let alone = self.table.flushes_pending.load(Ordering::Acquire) <= 1;
         let still = self.forget.is_empty() && self.write_protect.is_empty();
-        alone && still && self.pages.is_empty() && self.tables.is_empty() && !self.has_moved
+        let holds = !self.pages.is_empty() || !self.tables.is_empty() || !self.overtaken.is_empty();
+        alone && still && !holds && !self.has_moved
     }
 
     /// Takes what it holds out of its borrows, for a flush that can be made only when the caller has
@@ -113,6 +117,7 @@ impl<'m> Gather<'m> {
             write_protect: mem::replace(&mut self.write_protect, Ranges::new()),
             pages: mem::take(&mut self.pages),
             tables: mem::take(&mut self.tables),
+            overtaken: mem::take(&mut self.overtaken),
             has_moved: self.has_moved,
         };
         // Nothing is left in it; its count goes over to the suspended one.
@@ -152,6 +157,15 @@ impl<'m> Gather<'m> {
         self.tables.push(table);
     }
 
+    /// A busy entry was zapped. A machine that is filled by software may have been given the page
+    /// that its maker meant to install; so this gather is not done before that maker is.
+    pub(crate) fn overtake(&mut self, busy: Entry) {
+        if self.mmu.caps().is_filled_by_software() {
+            self.table.overtaken.add(busy);
+            self.overtaken.push(busy);
+        }
+    }
+
     /// A present entry has moved to another address: until its old place is flushed, whoever zaps
     /// the new one must flush more than that. Called under both entry locks.
     pub(crate) fn note_move(&mut self) {
@@ -161,20 +175,42 @@ impl<'m> Gather<'m> {
     }
 
     fn flush_machines(&mut self) {
-        let own_moves = u32::from(self.has_moved);
-        let moves_beside = self.table.moves_pending.load(Ordering::Acquire) > own_moves;
-        let gathers_beside = self.table.flushes_pending.load(Ordering::Acquire) > 1;
-        let nothing = self.forget.is_empty() && self.write_protect.is_empty();
-        match self.span {
-            Span::Range(_) if moves_beside => ask(self.mmu, &Flush::space()),
-            Span::Range(span) if gathers_beside => ask(self.mmu, &Flush::ranges(&[span])),
-            Span::Space if !nothing || gathers_beside => ask(self.mmu, &Flush::space()),
-            _ => {}
+        match self.wider_than_noted() {
+            Some(Span::Space) => {
+                ask(self.mmu, &Flush::space());
+                self.forget.0.clear();
+                self.write_protect.0.clear();
+            }
+            Some(Span::Range(span)) => {
+                ask(self.mmu, &Flush::ranges(&[span]));
+                self.forget.0.retain(|range| !span.contains_range(range));
+                self.write_protect
+                    .0
+                    .retain(|range| !span.contains_range(range));
+            }
+            None => {}
         }
         self.forget.flush(self.mmu, FlushKind::Forget);
         self.write_protect.flush(self.mmu, FlushKind::WriteProtect);
         if mem::take(&mut self.has_moved) {
             self.table.moves_pending.fetch_sub(1, Ordering::AcqRel);
+        }
+        for busy in mem::take(&mut self.overtaken) {
+            self.table.wait_until_given_up(busy);
+        }
+    }
+
+    /// What must be flushed for the sake of gathers beside this one, or because all of it goes.
+    fn wider_than_noted(&self) -> Option<Span> {
+        let own_moves = u32::from(self.has_moved);
+        let moves_beside = self.table.moves_pending.load(Ordering::Acquire) > own_moves;
+        let gathers_beside = self.table.flushes_pending.load(Ordering::Acquire) > 1;
+        let noted = !self.forget.is_empty() || !self.write_protect.is_empty();
+        match self.span {
+            Span::Range(_) if moves_beside => Some(Span::Space),
+            Span::Range(_) if gathers_beside => Some(self.span),
+            Span::Space if noted || gathers_beside => Some(Span::Space),
+            Span::Range(_) | Span::Space => None,
         }
     }
 
@@ -204,6 +240,7 @@ pub struct SuspendedGather {
     write_protect: Ranges,
     pages: Vec<u64>,
     tables: Vec<Pfn>,
+    overtaken: Vec<Entry>,
     has_moved: bool,
 }
 
@@ -216,6 +253,7 @@ impl SuspendedGather {
             write_protect,
             pages,
             tables,
+            overtaken,
             has_moved,
         } = self;
         Gather {
@@ -226,6 +264,7 @@ impl SuspendedGather {
             write_protect,
             pages,
             tables,
+            overtaken,
             has_moved,
         }
     }

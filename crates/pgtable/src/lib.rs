@@ -16,7 +16,8 @@
 //! The entries of a lowest table and of a PMD table are written under the lock byte in the record
 //! of that table's frame (Linux: split ptlocks). The levels above share one `page_table_lock`.
 //! Order: `page_table_lock`, PMD table, lowest table. With two spaces: the child's, then the
-//! parent's (fork); within one: the old place, then the new (mremap), lower frame number first.
+//! parent's (fork); within one: the old place, then the new (mremap, under the mmap lock held for
+//! write, so that no two moves cross).
 //!
 //! # A table that goes away
 //! A table is unlinked under its parent's lock and its own, and its frame is freed through the

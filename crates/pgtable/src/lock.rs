@@ -352,8 +352,12 @@ impl<'t> EntryLock<'t> {
     fn zap(&mut self, _proof: &impl Stable, gather: &mut Gather<'_>, left: Entry) -> Entry {
         let old = Entry::from_bits(self.words.swap(self.index, left.bits()));
         self.collect(gather, old, left);
-        gather.hold(old);
-        self.woke_busy |= old.is_busy();
+        if old.is_busy() {
+            gather.overtake(old);
+            self.woke_busy = true;
+        } else {
+            gather.hold(old);
+        }
         old
     }
 

@@ -116,8 +116,16 @@ fn end(table: Arc<PageTable>) {
     drop(table);
     sync::barrier();
     let usage = arena.usage();
-    assert_eq!(usage.of(Purpose::Table), 0, "a table was lost or freed twice");
-    assert_eq!(usage.of(Purpose::Anon), 0, "an entry was installed where nobody finds it");
+    assert_eq!(
+        usage.of(Purpose::Table),
+        0,
+        "a table was lost or freed twice"
+    );
+    assert_eq!(
+        usage.of(Purpose::Anon),
+        0,
+        "an entry was installed where nobody finds it"
+    );
 }
 
 // inv: 39

@@ -1,5 +1,7 @@
 //! The receipt for an entry that was replaced.
 
+use core::mem;
+
 use addr::{VirtAddr, VirtRange};
 use frame::Folio;
 use machine::{Flush, Mmu, Translation};
@@ -26,10 +28,15 @@ pub struct Stale<'t> {
 
 /// An entry that was replaced and that no machine uses any more; it still holds its reference.
 #[must_use = "it holds the old entry's reference"]
+///
+/// Dropping it drops that reference. It is kept until the replacement is complete, or given up and
+/// whatever a machine was given instead forgotten again: whoever zapped the placeholder waits for
+/// that.
 #[derive(Debug)]
 pub struct Flushed<'t> {
     table: &'t PageTable,
     old: Entry,
+    placeholder: Entry,
 }
 
 impl<'t> Stale<'t> {
@@ -66,14 +73,12 @@ impl<'t> Stale<'t> {
         if let (true, Some(page)) = (self.is_remembered(), VirtRange::page_of(self.addr)) {
             self.table.flush_beside_moves(mmu, &Flush::ranges(&[page]));
         }
-        Flushed {
-            table: self.table,
-            old: self.old,
-        }
+        self.flushed()
     }
 
     /// Makes every machine use `new` instead: one host call where the machine is filled by
-    /// software, a flush elsewhere.
+    /// software, a flush elsewhere. If the install is then refused, the machine must be made to
+    /// forget `new` before its frame is freed, and what this returns kept until that is done.
     pub fn replace_with(self, mmu: &dyn Mmu, new: Translation) -> Flushed<'t> {
         if self.is_remembered() {
             if self.table.moves_pending.load(Ordering::Acquire) > 0 {
@@ -82,10 +87,7 @@ impl<'t> Stale<'t> {
             rank::assert_may_wait();
             mmu.replace(self.addr, new);
         }
-        Flushed {
-            table: self.table,
-            old: self.old,
-        }
+        self.flushed()
     }
 
     /// Leaves flush and reference to `gather`.
@@ -94,6 +96,14 @@ impl<'t> Stale<'t> {
             gather.note(page, machine::FlushKind::Forget);
         }
         gather.hold(self.old);
+    }
+
+    const fn flushed(self) -> Flushed<'t> {
+        Flushed {
+            table: self.table,
+            old: self.old,
+            placeholder: self.placeholder,
+        }
     }
 
     const fn is_remembered(&self) -> bool {
@@ -111,11 +121,23 @@ impl Flushed<'_> {
     /// The folio it mapped, with the entry's reference; `None` for what has none: the zero page,
     /// a bare pfn, device memory.
     #[must_use]
-    pub fn into_folio(self) -> Option<Folio> {
-        let leaf = self.old.mapping()?;
-        if self.old.is_special() || self.table.arena().record(leaf.pfn).is_none() {
+    pub fn into_folio(mut self) -> Option<Folio> {
+        self.take_folio()
+    }
+
+    fn take_folio(&mut self) -> Option<Folio> {
+        let old = mem::take(&mut self.old);
+        let leaf = old.mapping()?;
+        if old.is_special() || !self.table.arena().contains(leaf.pfn) {
             return None;
         }
         Some(self.table.arena().folio_of_entry(leaf.pfn))
+    }
+}
+
+impl Drop for Flushed<'_> {
+    fn drop(&mut self) {
+        drop(self.take_folio());
+        self.table.given_up(self.placeholder);
     }
 }

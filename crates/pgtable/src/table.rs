@@ -10,6 +10,7 @@ use sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync::rank::Rank;
 use sync::{ByteGuard, Mutex, MutexGuard, Pin, WaitQueue};
 
+use crate::busy::Overtaken;
 use crate::{Entry, TableReserve};
 
 /// The page tables of one address space (Linux: `mm->pgd` with `pgtables_bytes` and
@@ -31,8 +32,10 @@ pub struct PageTable {
     pub(crate) moves_pending: AtomicU32,
     /// Told apart busy entries.
     pub(crate) tickets: AtomicU64,
-    /// Woken when a busy entry goes.
+    /// Woken when a busy entry goes, and when a replacement that was overtaken has given up.
     pub(crate) busy: WaitQueue,
+    /// Replacements under way whose busy entry was zapped.
+    pub(crate) overtaken: Overtaken,
 }
 
 /// Where an entry stands: a table, and the table that must point to it.
@@ -87,6 +90,7 @@ impl PageTable {
             moves_pending: AtomicU32::new(0),
             tickets: AtomicU64::new(0),
             busy: WaitQueue::new(),
+            overtaken: Overtaken::new(),
         })
     }
 

@@ -128,3 +128,68 @@ fn a_fault_that_meets_a_busy_entry_waits_for_its_end() {
     );
     empty(&table, &mmu);
 }
+
+/// A machine that is filled by software, and remembers what it was given.
+#[derive(Debug, Default)]
+struct Filled {
+    given: Mutex<Option<Translation>>,
+}
+
+impl Mmu for Filled {
+    fn caps(&self) -> MmuCaps {
+        MmuCaps {
+            tables: TableUse::FilledBySoftware,
+            accessed_dirty: AccessedDirty::SetByFaults,
+            max_page: addr::PageSize::Size4K,
+        }
+    }
+    fn update_mmu_cache(&self, _range: VirtRange) {}
+    fn flush_tlb(&self, _flush: &Flush<'_>) {
+        *self.given.lock() = None;
+    }
+    fn replace(&self, _addr: VirtAddr, new: Translation) {
+        *self.given.lock() = Some(new);
+    }
+}
+
+// inv: 32
+#[test]
+fn a_zap_that_overtakes_a_copy_waits_until_the_machine_has_forgotten_it() {
+    let table = table(&arena(64), PagingMode::FourLevel);
+    let mmu = Filled::default();
+    map(&table, at(0x1000), readable());
+    let seen = peek(&table, at(0x1000));
+    let stale = locked_or_alloc(&table, at(0x1000))
+        .make_busy(&Mmap, seen)
+        .expect("unchanged");
+    let (new, zapped) = (mapped_frame(table.arena()), std::sync::Barrier::new(2));
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut gather = Gather::new(&table, &mmu, pages(0x1000, 1));
+            let _ = locked_or_alloc(&table, at(0x1000)).clear(&Mmap, &mut gather);
+            zapped.wait();
+            gather.finish();
+            assert_eq!(*mmu.given.lock(), None, "the zap returned too soon");
+        });
+        zapped.wait();
+        let placeholder = stale.placeholder();
+        let flushed = stale.replace_with(
+            &mmu,
+            Translation {
+                pfn: new,
+                prot: addr::Prot::WRITE,
+            },
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let refused = locked_or_alloc(&table, at(0x1000)).install_over(
+            &Mmap,
+            placeholder,
+            Entry::leaf(new, writable()),
+        );
+        assert_eq!(refused, Err(Changed(Entry::NONE)));
+        mmu.flush_tlb(&Flush::space());
+        unmapped(&table, table.arena().folio_of_entry(new));
+        unmapped(&table, flushed.into_folio().expect("the entry held it"));
+    });
+    empty(&table, &mmu);
+}
