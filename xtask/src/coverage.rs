@@ -110,9 +110,8 @@ fn tags_of_file(file: &source::RustFile, tests: &mut Tests) {
         };
         let place = format!("{}: {function}", file.path.display());
         for id in ids
-            .split([',', ' '])
-            .map(str::trim)
-            .filter(|id| !id.is_empty())
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|word| is_row(word))
         {
             let places = tests.entry(id.to_string()).or_default();
             if !places.contains(&place) {
@@ -120,6 +119,14 @@ fn tags_of_file(file: &source::RustFile, tests: &mut Tests) {
             }
         }
     }
+}
+
+/// `F07` and the like: a letter and two digits. Other words on a tag line are for readers.
+fn is_row(word: &str) -> bool {
+    let mut letters = word.chars();
+    letters.next().is_some_and(|c| c.is_ascii_uppercase())
+        && word.len() == 3
+        && letters.all(|c| c.is_ascii_digit())
 }
 
 /// The function that a tag stands on (above it) or in (below its head).
