@@ -59,7 +59,7 @@ impl Mmu for SoftMmu {
         // A write of the mask, so that it is ordered with `enter` on either side.
         let cpus = self.cpus.fetch_or(0, Ordering::AcqRel);
         for number in (0..u64::BITS as usize).filter(|number| cpus & (1 << number) != 0) {
-            let mut tlb = self.machine.tlb(number).lock();
+            let mut tlb = self.machine.tlb(number).interrupt();
             tlb.stats.flushes += 1;
             match flush.scope {
                 FlushScope::Space => tlb.flush_space(self.id, flush.kind),

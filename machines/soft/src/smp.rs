@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use frame::Arena;
-use sync::Mutex;
-use sync::atomic::{AtomicU64, Ordering};
+use sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use sync::{Mutex, MutexGuard};
 
 use crate::tlb::{SpaceId, Tlb};
 use crate::{DeviceMemory, SoftCpu, SoftMmu};
@@ -12,12 +12,45 @@ use crate::{DeviceMemory, SoftCpu, SoftMmu};
 /// The most CPUs of a machine.
 pub const MAX_CPUS: usize = u64::BITS as usize;
 
+/// One CPU's TLB, and the interrupts that ask to get at it.
+#[derive(Debug)]
+pub(crate) struct CpuTlb {
+    tlb: Mutex<Tlb>,
+    nr_interrupts: AtomicU32,
+}
+
+impl CpuTlb {
+    fn new() -> Self {
+        Self {
+            tlb: Mutex::new(Tlb::new()),
+            nr_interrupts: AtomicU32::new(0),
+        }
+    }
+
+    /// For the CPU itself, for one access. Between accesses it takes interrupts first: a program
+    /// in a tight loop keeps nobody from flushing.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tlb> {
+        while self.nr_interrupts.load(Ordering::Relaxed) != 0 {
+            std::thread::yield_now();
+        }
+        self.tlb.lock()
+    }
+
+    /// For another thread: interrupts the CPU once its access under way is done.
+    pub(crate) fn interrupt(&self) -> MutexGuard<'_, Tlb> {
+        self.nr_interrupts.fetch_add(1, Ordering::Relaxed);
+        let tlb = self.tlb.lock();
+        self.nr_interrupts.fetch_sub(1, Ordering::Relaxed);
+        tlb
+    }
+}
+
 /// Several virtual CPUs over one arena.
 #[derive(Debug)]
 pub struct SoftMachine {
     arena: Arc<Arena>,
     devices: Arc<dyn DeviceMemory>,
-    tlbs: Vec<Mutex<Tlb>>,
+    tlbs: Vec<CpuTlb>,
     next_space: AtomicU64,
 }
 
@@ -34,7 +67,7 @@ impl SoftMachine {
         let machine = Arc::new(Self {
             arena,
             devices,
-            tlbs: (0..nr_cpus).map(|_| Mutex::new(Tlb::new())).collect(),
+            tlbs: (0..nr_cpus).map(|_| CpuTlb::new()).collect(),
             next_space: AtomicU64::new(0),
         });
         let cpus = (0..nr_cpus)
@@ -66,7 +99,7 @@ impl SoftMachine {
         &*self.devices
     }
 
-    pub(crate) fn tlb(&self, number: usize) -> &Mutex<Tlb> {
+    pub(crate) fn tlb(&self, number: usize) -> &CpuTlb {
         &self.tlbs[number]
     }
 }

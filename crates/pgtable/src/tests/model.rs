@@ -19,7 +19,7 @@ const PAGES_OF_BASE: u64 = 8;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Install { page: usize, writable: bool },
+    Install { page: usize, rights: Rights },
     Zap { from: usize, nr: u64 },
     Protect { from: usize, nr: u64, to: Rights },
     Move { from: usize, to: usize, nr: u64 },
@@ -58,12 +58,15 @@ fn range(from: usize, nr: u64) -> VirtRange {
     pages(page_addr(from).as_u64(), nr)
 }
 
+fn any_rights() -> impl Strategy<Value = Rights> {
+    prop_oneof![Just(Rights::None), Just(Rights::Read), Just(Rights::Write)]
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let page = 0..nr_pages();
-    let rights = prop_oneof![Just(Rights::None), Just(Rights::Read), Just(Rights::Write)];
+    let rights = any_rights();
     prop_oneof![
-        4 => (page.clone(), any::<bool>())
-            .prop_map(|(page, writable)| Step::Install { page, writable }),
+        4 => (page.clone(), any_rights()).prop_map(|(page, rights)| Step::Install { page, rights }),
         2 => (page.clone(), 1..600u64).prop_map(|(from, nr)| Step::Zap { from, nr }),
         2 => (page.clone(), 1..600u64, rights)
             .prop_map(|(from, nr, to)| Step::Protect { from, nr, to }),
@@ -82,7 +85,7 @@ struct Space {
 impl Space {
     fn apply(&mut self, step: &Step) {
         match *step {
-            Step::Install { page, writable } => self.install(page_addr(page), writable),
+            Step::Install { page, rights } => self.install(page_addr(page), rights),
             Step::Zap { from, nr } => self.zap(range(from, nr)),
             Step::Protect { from, nr, to } => self.protect(range(from, nr), to),
             Step::Move { from, to, nr } => self.shift(range(from, nr), page_addr(to)),
@@ -94,12 +97,7 @@ impl Space {
         }
     }
 
-    fn install(&mut self, addr: VirtAddr, writable: bool) {
-        let rights = if writable {
-            Rights::Write
-        } else {
-            Rights::Read
-        };
+    fn install(&mut self, addr: VirtAddr, rights: Rights) {
         let pfn = mapped_frame(self.table.arena());
         let mut lock = locked_or_alloc(&self.table, addr);
         let result = lock.install(&Mmap, Entry::leaf(pfn, rights.flags()));

@@ -77,11 +77,11 @@ fn spaces_do_not_mix() {
 #[test]
 fn losing_everything_remembered_is_legal() {
     let mut bench = Bench::new(1);
-    for page in 0..300 {
+    for page in 0..60 {
         bench.map(page * PAGE_SIZE, writable(), page as u8);
     }
     for round in 0..2 {
-        for page in 0..300 {
+        for page in 0..60 {
             assert_eq!(
                 load(bench.cpu(), page * PAGE_SIZE),
                 Ok(page as u8),
@@ -98,7 +98,7 @@ fn losing_everything_remembered_is_legal() {
 // inv: 31
 #[test]
 fn no_cpu_writes_to_a_frame_after_its_flush() {
-    let mut bench = Bench::new(3);
+    let mut bench = Bench::new(2);
     let done = AtomicBool::new(false);
     let mut cpus = std::mem::take(&mut bench.cpus);
     thread::scope(|threads| {
@@ -113,7 +113,7 @@ fn no_cpu_writes_to_a_frame_after_its_flush() {
                 }
             });
         }
-        for _ in 0..300 {
+        for _ in 0..60 {
             let pfn = bench.map(0x1000, writable(), 0);
             let mut gather = Gather::new(&bench.table, &*bench.mmu, page(0x1000));
             let folio = bench.arena.try_get(pfn).expect("it is mapped");
