@@ -5,10 +5,10 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use addr::{Errno, PgOff};
-use sync::atomic::{AtomicU64, Ordering};
 
 use crate::request::{Brought, Obtained, PageRequest, Waiting};
 use crate::rmap::FileMappings;
+use crate::unique;
 
 /// One open file. Two areas of the same inode opened twice have different ones, and do not merge
 /// (Linux compares `vm_file` pointers).
@@ -18,8 +18,7 @@ pub struct FileId(u64);
 impl FileId {
     /// One that was never used before.
     pub fn unique() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        FileId(NEXT.fetch_add(1, Ordering::Relaxed))
+        FileId(unique::number())
     }
 }
 

@@ -19,7 +19,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, loom, shuttle))]
 extern crate std;
 
 #[cfg(test)]
@@ -33,6 +33,7 @@ pub mod area;
 pub mod policy;
 pub mod file;
 pub mod owner;
+mod unique;
 pub mod interval;
 pub mod rmap;
 pub mod anon;

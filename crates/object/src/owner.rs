@@ -4,16 +4,13 @@
 //! used again after its owner is gone; a look-up then finds nothing, and the folio is known to be
 //! on its way out. The lowest bit tells anonymous memory from files, as Linux tags the pointer.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 
 use frame::OwnerId;
-use sync::atomic::{AtomicU64, Ordering};
-use sync::rank::Rank;
-use sync::{Once, RwLock};
 
 use crate::anon::{AnonVma, Family};
 use crate::rmap::FileMappings;
+use crate::unique::{self, Names};
 
 /// What owns a folio: who to ask which areas map it.
 #[derive(Clone, Debug)]
@@ -30,22 +27,7 @@ enum Registered {
     File(Weak<FileMappings>),
 }
 
-/// Look-ups come from every fault on every CPU; they should not meet on one lock.
-const NR_SHARDS: usize = 16;
-
-type Shard = RwLock<BTreeMap<u64, Registered>>;
-
-static SHARDS: Once<[Shard; NR_SHARDS]> = Once::new();
-
-fn shard(id: OwnerId) -> &'static Shard {
-    let make = || core::array::from_fn(|_| RwLock::ranked(Rank::Registry, BTreeMap::new()));
-    &SHARDS.get_or_init(make)[id.number() as usize % NR_SHARDS]
-}
-
-fn unused_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
+static OWNERS: Names<Registered> = Names::new();
 
 /// A number of a living owner; forgotten when this is dropped.
 #[derive(Debug)]
@@ -56,18 +38,18 @@ pub struct OwnerEntry {
 impl OwnerEntry {
     /// A number for an object whose areas are in `mappings`.
     pub fn file(mappings: &Arc<FileMappings>) -> Self {
-        let id = OwnerId::object(unused_number());
+        let id = OwnerId::object(unique::number());
         OwnerEntry::enter(id, Registered::File(Arc::downgrade(mappings)))
     }
 
     /// A number for private copies of one area and its children.
     pub(crate) fn anon(family: &Arc<Family>) -> Self {
-        let id = OwnerId::anon(unused_number());
+        let id = OwnerId::anon(unique::number());
         OwnerEntry::enter(id, Registered::Anon(Arc::downgrade(family)))
     }
 
     fn enter(id: OwnerId, owner: Registered) -> Self {
-        shard(id).write().insert(id.as_u64(), owner);
+        OWNERS.enter(id.as_u64(), owner);
         OwnerEntry { id }
     }
 
@@ -79,7 +61,7 @@ impl OwnerEntry {
 
 impl Drop for OwnerEntry {
     fn drop(&mut self) {
-        shard(self.id).write().remove(&self.id.as_u64());
+        OWNERS.forget(self.id.as_u64());
     }
 }
 
@@ -90,10 +72,9 @@ pub fn is_anon(id: OwnerId) -> bool {
 
 /// What a number stands for, while that is alive.
 pub fn find(id: OwnerId) -> Option<Owner> {
-    // The reference is counted up under the shard's lock and leaves it before it can be the last.
-    let shard = shard(id).read();
-    match shard.get(&id.as_u64())? {
+    // The reference is counted up under the lock and leaves it before it can be the last.
+    OWNERS.find(id.as_u64(), |owner| match owner {
         Registered::Anon(family) => Some(Owner::Anon(AnonVma::known(family.upgrade()?, id))),
         Registered::File(mappings) => Some(Owner::File(mappings.upgrade()?)),
-    }
+    })
 }

@@ -26,6 +26,8 @@ pub enum Begun {
     Present,
     /// The object holds as many pages as it may.
     Full,
+    /// The object ends before it.
+    BeyondEnd,
 }
 
 /// How a fill ended.
@@ -57,6 +59,11 @@ impl PageCache {
         if self.is_full(&pages) {
             drop(pages);
             return Begun::Full;
+        }
+        // Under the map's lock, which whoever cuts the object off takes after setting the size.
+        if pgoff >= self.end() {
+            drop(pages);
+            return Begun::BeyondEnd;
         }
         let mut locked = locked;
         // Whoever ends the fill may be another thread.

@@ -19,7 +19,9 @@
 
 mod fill;
 mod shrink;
-#[cfg(test)]
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
+#[cfg(all(test, not(shuttle)))]
 mod tests;
 
 use alloc::collections::BTreeMap;
@@ -83,6 +85,8 @@ pub enum Inserted {
     Raced,
     /// The object holds as many as it may; the frame went back.
     Full,
+    /// The object ends before it; the frame went back.
+    BeyondEnd,
 }
 
 impl PageCache {
@@ -225,6 +229,11 @@ impl PageCache {
         if self.is_full(&pages) {
             drop(pages);
             return Inserted::Full;
+        }
+        // Under the map's lock, which whoever cuts the object off takes after setting the size.
+        if pgoff >= self.end() {
+            drop(pages);
+            return Inserted::BeyondEnd;
         }
         let folio = Folio::clone(&locked);
         pages.insert(pgoff, Slot { folio, fill: None });

@@ -71,15 +71,6 @@ impl PageCache {
         Shrink::Done(nr_removed)
     }
 
-    /// Removes a page that is locked, and that nothing can have mapped since it was looked up.
-    pub fn remove_page(&self, pgoff: PgOff, locked: FolioLock) {
-        let mut flushes = Flushes::new();
-        if self.owns(&locked, pgoff) {
-            self.remove_locked(pgoff, locked, EvenCows::Yes, &mut flushes);
-        }
-        flushes.finish();
-    }
-
     /// Removes one page of this object that is locked (Linux: `truncate_inode_folio`).
     fn remove_locked(
         &self,

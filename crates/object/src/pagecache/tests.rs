@@ -158,6 +158,16 @@ fn no_more_pages_than_allowed() {
 }
 
 // inv: 55
+#[test]
+fn no_page_begins_beyond_the_end() {
+    let cache = cache(1);
+    let begun = cache.begin_fill(PgOff::new(1), fresh(&cache));
+    assert!(matches!(begun, Begun::BeyondEnd));
+    let inserted = cache.insert(PgOff::new(1), fresh(&cache));
+    assert!(matches!(inserted, Inserted::BeyondEnd));
+}
+
+// inv: 55
 // inv: 56
 #[test]
 fn truncation_unmaps_removes_and_zeroes_the_tail() {

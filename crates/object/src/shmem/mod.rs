@@ -12,7 +12,6 @@ use alloc::sync::Arc;
 
 use addr::{Errno, PAGE_SIZE, PgOff};
 use frame::{AllocRequest, Arena, ChargeId, FolioFlags, FolioLock, Purpose};
-use sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::{FaultContext, FaultPage, MapAround};
 use crate::failure::FaultFailure;
@@ -20,6 +19,7 @@ use crate::file::{FileObject, FileStep, FileWork, InodeId, MappedFile, Residency
 use crate::ops::{Callbacks, Supplied, VmOps};
 use crate::pagecache::{Found, Inserted, PageCache, Shrink};
 use crate::rmap::{EvenCows, FileMappings};
+use crate::unique;
 
 /// How a shared memory object is made.
 #[derive(Clone, Debug)]
@@ -68,8 +68,7 @@ impl Shmem {
 
     /// What MAP_SHARED|MAP_ANONYMOUS maps: an object of `size_bytes` that nobody else can name.
     pub fn anonymous(arena: &Arc<Arena>, size_bytes: u64) -> Arc<Self> {
-        static NEXT_INO: AtomicU64 = AtomicU64::new(1);
-        let ino = NEXT_INO.fetch_add(1, Ordering::Relaxed);
+        let ino = unique::number();
         // The kernel's own mount of tmpfs is device 0:1.
         let inode = InodeId {
             major: 0,
@@ -136,14 +135,10 @@ impl Shmem {
             Inserted::Raced => Ok(None),
             // Linux: ENOSPC of the file system, and so SIGBUS.
             Inserted::Full => Err(FaultFailure::Bus),
-            Inserted::Locked(locked) if pgoff < self.cache.end() => {
+            Inserted::BeyondEnd => Err(FaultFailure::Bus),
+            Inserted::Locked(locked) => {
                 self.cache.mark_dirty(&locked);
                 Ok(Some(locked))
-            }
-            Inserted::Locked(locked) => {
-                // Cut off between the look-up and now. Whoever cut it may have passed by already.
-                self.cache.remove_page(pgoff, locked);
-                Err(FaultFailure::Bus)
             }
         }
     }

@@ -254,6 +254,7 @@ impl SourceRegion {
             Begun::Filling(filling) => Ok(Some(filling)),
             Begun::Joined(_) | Begun::Present => Ok(None),
             Begun::Full => Err(out_of_memory()),
+            Begun::BeyondEnd => Err(Supplied::Error(FaultFailure::Bus)),
         }
     }
 
