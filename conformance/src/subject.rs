@@ -273,7 +273,7 @@ pub trait Subject {
 pub const WINDOW: u64 = 0x1000_0000_0000;
 
 /// Starts subjects of one kind.
-pub trait Runner {
+pub trait Runner: Send + Sync {
     /// `host`, `soft`, `traced`.
     fn name(&self) -> &'static str;
 

@@ -1,10 +1,14 @@
 //! Many cases on one runner, and what came of them.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, fs, io, process};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fs, io, process, thread};
 
 use serde::Serialize;
 
@@ -51,9 +55,36 @@ pub fn filtered(cases: Vec<Case>, filter: Option<&str>) -> Vec<Case> {
     cases.into_iter().filter(wanted).collect()
 }
 
-/// Performs one case.
+/// A case that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Performs one case, on a thread of its own: one that panics or hangs is a failed case.
 #[must_use]
-pub fn run(runner: &dyn Runner, case: &Case) -> Outcome {
+pub fn run(runner: &Arc<dyn Runner>, case: &Case) -> Outcome {
+    let (sender, receiver) = mpsc::channel();
+    let (own_runner, own_case) = (Arc::clone(runner), case.clone());
+    let thread = thread::spawn(move || {
+        let outcome = run_here(&*own_runner, &own_case);
+        // Nobody listens any more if it took too long.
+        let _ = sender.send(outcome);
+    });
+    let why = match receiver.recv_timeout(PATIENCE) {
+        Ok(outcome) => return outcome,
+        Err(RecvTimeoutError::Timeout) => format!("it hangs: {} s", PATIENCE.as_secs()),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => format!("it panics: {}", message(&*panic)),
+            Ok(()) => "it says nothing".into(),
+        },
+    };
+    Outcome::Performed(unstarted(case, &Broken(why)))
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+fn run_here(runner: &dyn Runner, case: &Case) -> Outcome {
     let skipped = |why: String| Outcome::Skipped {
         case: case.name.clone(),
         theme: case.theme.clone(),
@@ -121,7 +152,7 @@ impl Drop for Scratch {
 
 /// Performs many, saying each to `tell` when it is done.
 pub fn run_all(
-    runner: &dyn Runner,
+    runner: &Arc<dyn Runner>,
     cases: &[Case],
     tell: &mut dyn FnMut(&Outcome),
 ) -> Vec<Outcome> {

@@ -1,6 +1,7 @@
 //! Every case against the host kernel: what the cases claim is what Linux does.
 
 use std::env;
+use std::sync::Arc;
 
 use conformance::case;
 use conformance::host::Host;
@@ -10,7 +11,7 @@ use conformance::suite::{self, Outcome};
 /// The expectations are facts.
 #[test]
 fn every_case_is_true_of_the_host_kernel() {
-    let runner = Host::new(env!("CARGO_BIN_EXE_conformance"));
+    let runner: Arc<dyn Runner> = Arc::new(Host::new(env!("CARGO_BIN_EXE_conformance")));
     if let Some(why) = runner.unavailable() {
         println!("skipped: {why}");
         return;

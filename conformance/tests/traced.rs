@@ -1,6 +1,7 @@
 //! Every case on a process under `recto run`.
 
 use std::env;
+use std::sync::Arc;
 
 use conformance::case;
 use conformance::host::Traced;
@@ -13,8 +14,8 @@ use conformance::suite;
 fn every_case_is_true_under_recto_run() {
     let cases = case::load(&case::directory()).expect("the cases of this crate");
     let cases = suite::filtered(cases, env::var("CASE").ok().as_deref());
-    let runner = match program::recto() {
-        Ok(recto) => Traced::new(recto, env!("CARGO_BIN_EXE_conformance")),
+    let runner: Arc<dyn Runner> = match program::recto() {
+        Ok(recto) => Arc::new(Traced::new(recto, env!("CARGO_BIN_EXE_conformance"))),
         Err(why) => {
             println!("skipped: {why} ({} cases)", cases.len());
             return;

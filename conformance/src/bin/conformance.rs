@@ -4,6 +4,7 @@ use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use conformance::case;
 use conformance::host::{AGENT, Host, Traced, agent};
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         .map(String::as_str);
     match words.next().map(runner) {
         Some(Ok(runner)) => hold(
-            runner.as_ref(),
+            &runner,
             words.next(),
             if json { tell_json } else { tell },
         ),
@@ -43,22 +44,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn runner(name: &str) -> Result<Box<dyn Runner>, String> {
+fn runner(name: &str) -> Result<Arc<dyn Runner>, String> {
     let own = env::current_exe().map_err(|error| error.to_string())?;
     match name {
-        "host" => Ok(Box::new(Host::new(own))),
+        "host" => Ok(Arc::new(Host::new(own))),
         "traced" => {
             let beside = || own.with_file_name("recto");
             let recto = env::var_os("RECTO").map_or_else(beside, PathBuf::from);
-            Ok(Box::new(Traced::new(recto, own)))
+            Ok(Arc::new(Traced::new(recto, own)))
         }
         #[cfg(feature = "soft")]
-        "soft" => Ok(Box::new(conformance::soft::Soft::new())),
+        "soft" => Ok(Arc::new(conformance::soft::Soft::new())),
         other => Err(format!("no runner {other}\n{USAGE}")),
     }
 }
 
-fn hold(runner: &dyn Runner, filter: Option<&str>, tell: fn(&Outcome)) -> ExitCode {
+fn hold(runner: &Arc<dyn Runner>, filter: Option<&str>, tell: fn(&Outcome)) -> ExitCode {
     let cases = match case::load(&case::directory()) {
         Ok(cases) => suite::filtered(cases, filter),
         Err(error) => {

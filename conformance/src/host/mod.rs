@@ -52,7 +52,8 @@ impl Runner for Host {
             "root" => fs::metadata("/proc/self").is_ok_and(|own| owner(&own) == 0),
             "pkeys" => cpu_has("ospke"),
             "memory_failure" => Path::new("/proc/sys/vm/memory_failure_recovery").exists(),
-            "proc_mem" | "process_vm" | "mseal" | "guard" | "memfd" | "punch" => true,
+            "proc_mem" | "process_vm" | "mseal" | "guard" | "memfd" | "punch" | "tail"
+            | "remap_file_pages" => true,
             _ => false,
         }
     }
@@ -110,7 +111,7 @@ impl Runner for Traced {
     }
 
     fn offers(&self, need: &str) -> bool {
-        matches!(need, "process_vm" | "memfd" | "punch")
+        matches!(need, "process_vm" | "memfd" | "punch" | "tail" | "remap_file_pages")
     }
 
     fn start(&self, dir: &Path) -> Result<Box<dyn Subject>, Broken> {

@@ -1,0 +1,148 @@
+//! Descriptors: what a kernel's file layer holds for a process.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use recto::file::OpenFile;
+use recto::object::device::{DaxFile, HostRights};
+use recto::object::file::FileObject;
+use recto::object::{FileMappings, InodeId, MappedFile};
+use recto::soft::Computer;
+use recto::{Errno, FileRights, ObjectTarget, VmFlags};
+
+/// The largest offset of a file on the usual file systems.
+const MAX_BYTES: u64 = i64::MAX as u64;
+
+/// The open files of a process, by number. A fork shares what is behind the numbers.
+#[derive(Debug, Clone)]
+pub(super) struct Descriptors {
+    computer: Arc<Computer>,
+    open: BTreeMap<u64, Arc<Opened>>,
+}
+
+/// What a descriptor stands for.
+#[derive(Debug)]
+pub(super) struct Opened {
+    kind: Kind,
+    mapped: Arc<MappedFile>,
+    rights: FileRights,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// A file of the host, mapped where it is.
+    File { file: Arc<OpenFile>, dax: Arc<DaxFile> },
+    /// `/dev/zero`.
+    Zero,
+}
+
+/// `/dev/zero` as areas know it: nothing can be asked of it.
+#[derive(Debug)]
+struct ZeroDevice;
+
+impl FileObject for ZeroDevice {}
+
+impl Descriptors {
+    pub(super) fn new(computer: &Arc<Computer>) -> Self {
+        Self { computer: Arc::clone(computer), open: BTreeMap::new() }
+    }
+
+    pub(super) fn get(&self, number: u64) -> Result<&Arc<Opened>, Errno> {
+        self.open.get(&(number & 0xffff_ffff)).ok_or(Errno::EBADF)
+    }
+
+    /// open(2), of files that exist.
+    pub(super) fn open(&mut self, path: &str, flags: u64) -> Result<u64, Errno> {
+        let rights = match flags & 3 {
+            0 => FileRights::READ,
+            1 => FileRights::WRITE,
+            _ => FileRights::READ_WRITE,
+        };
+        let opened = if path == "/dev/zero" {
+            let inode = InodeId { major: 0, minor: 5, ino: 4 };
+            let mapped = MappedFile::new(inode, path, FileMappings::new(), Arc::new(ZeroDevice));
+            Opened { kind: Kind::Zero, mapped, rights }
+        } else {
+            self.host_file(path, rights)?
+        };
+        let number = (3..).find(|number| !self.open.contains_key(number)).unwrap_or(u64::MAX);
+        self.open.insert(number, Arc::new(opened));
+        Ok(number)
+    }
+
+    /// A file that is open for writing only is opened for both: its mappings are refused by its
+    /// rights, and copies of its pages could not be read otherwise.
+    fn host_file(&self, path: &str, rights: FileRights) -> Result<Opened, Errno> {
+        let writes = rights.contains(FileRights::WRITE);
+        let failed = |error: std::io::Error| {
+            error.raw_os_error().and_then(Errno::from_raw).unwrap_or(Errno::EIO)
+        };
+        let file = OpenOptions::new().read(true).write(writes).open(path).map_err(failed)?;
+        let host = if writes { HostRights::ReadWrite } else { HostRights::Read };
+        let file = Arc::new(OpenFile::new(file, host).map_err(failed)?);
+        let dax = DaxFile::new(self.computer.devices(), Arc::clone(&file) as _)?;
+        let mapped = dax.open_file(path);
+        Ok(Opened { kind: Kind::File { file, dax }, mapped, rights })
+    }
+
+    pub(super) fn close(&mut self, number: u64) -> Result<(), Errno> {
+        self.open.remove(&number).map(drop).ok_or(Errno::EBADF)
+    }
+}
+
+impl Opened {
+    /// What mmap maps of it; `None` for the shared mapping of `/dev/zero`, which is shared
+    /// anonymous memory.
+    pub(super) fn target(&self, shared: bool) -> Option<ObjectTarget> {
+        let ops = match &self.kind {
+            Kind::Zero if shared => return None,
+            Kind::Zero => None,
+            Kind::File { dax, .. } => Some(Arc::clone(dax) as _),
+        };
+        Some(ObjectTarget {
+            ops,
+            file: Some(Arc::clone(&self.mapped)),
+            rights: self.rights,
+            max_bytes: Some(MAX_BYTES),
+            flags: VmFlags::NONE,
+            private_data: None,
+            prepare: None,
+        })
+    }
+
+    fn file(&self, needed: FileRights) -> Result<(&OpenFile, &DaxFile), Errno> {
+        match &self.kind {
+            Kind::File { file, dax } if self.rights.contains(needed) => Ok((file, dax)),
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    pub(super) fn truncate(&self, bytes: u64) -> Result<(), Errno> {
+        let (file, dax) = self.file(FileRights::WRITE).map_err(|_| Errno::EINVAL)?;
+        file.file().set_len(bytes).map_err(|_| Errno::EINVAL)?;
+        dax.pagemap().resized(bytes);
+        Ok(())
+    }
+
+    pub(super) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        let (file, _) = self.file(FileRights::READ)?;
+        let mut done = 0;
+        while done < bytes.len() {
+            match file.file().read_at(&mut bytes[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(_) => return Err(Errno::EIO),
+            }
+        }
+        Ok(done)
+    }
+
+    pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+        let (file, dax) = self.file(FileRights::WRITE)?;
+        file.file().write_all_at(bytes, offset).map_err(|_| Errno::EIO)?;
+        dax.pagemap().refresh_size()?;
+        Ok(bytes.len())
+    }
+}
