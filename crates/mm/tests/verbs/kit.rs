@@ -191,7 +191,7 @@ pub(crate) struct World {
     pub(crate) arena: Arc<Arena>,
     pub(crate) commit: Arc<Commit>,
     pub(crate) spaces: Vec<Space>,
-    /// Sizes of shared-memory objects, in pages, by their file.
+    /// Pages promised to shared-memory objects, by their file.
     pub(crate) objects: BTreeMap<FileId, u64>,
 }
 
@@ -218,14 +218,16 @@ impl World {
         &self.spaces[0]
     }
 
-    /// Notes the sizes of objects just mapped.
+    /// Notes what objects just mapped were promised.
     pub(crate) fn note_objects(&mut self) {
         for space in &self.spaces {
             for vma in space.tree().iter() {
                 if let Some(file) = &vma.file
                     && vma.flags().contains(VmFlags::SHARED)
                 {
-                    self.objects.entry(file.id()).or_insert(vma.nr_pages());
+                    let promised = !vma.flags().contains(VmFlags::NORESERVE);
+                    let pages = if promised { vma.nr_pages() } else { 0 };
+                    self.objects.entry(file.id()).or_insert(pages);
                 }
             }
         }

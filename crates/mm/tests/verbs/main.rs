@@ -2,3 +2,5 @@
 
 mod basic;
 mod kit;
+mod model;
+mod random;
