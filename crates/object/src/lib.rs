@@ -11,6 +11,25 @@
 //! * **A folio's owner is a number.** Frame records hold an `OwnerId`; [`owner`] finds what it
 //!   names, if that is still alive.
 //!
+//! | Linux | here |
+//! |---|---|
+//! | `struct vm_operations_struct` | [`VmOps`] |
+//! | `struct vm_fault` | [`FaultContext`], [`MapAround`], [`WriteNotice`] |
+//! | the bits of `vm_fault_t` | [`Supplied`], [`Notified`], [`FaultFailure`] |
+//! | `VM_FAULT_RETRY`, `folio_lock_or_retry` | [`PageRequest`] |
+//! | `vm_area_struct`, what drivers read of it | [`Area`] |
+//! | `struct file` in `vm_file`, `vma_is_shared_maywrite` | [`MappedFile`], [`rmap::Sharing`] |
+//! | `folio->mapping` | [`owner`] |
+//! | `i_mmap`, `i_mmap_writable`, `unmap_mapping_range` | [`FileMappings`] |
+//! | `anon_vma`, `anon_vma_chain`, `anon_vma_fork` | [`AnonVma`], [`AnonChain`] |
+//! | `rmap_walk`, `page_vma_mapped_walk` | [`rmap::walk`], [`MappingSpace::visit`] |
+//! | `struct address_space`, `filemap_fault`, `filemap_map_pages` | [`pagecache::PageCache`] |
+//! | `shmem_fault`, `shmem_fallocate` | [`shmem::Shmem`] |
+//! | `struct dev_pagemap`, `get_dev_pagemap` | [`device::DevPagemap`], [`device::DeviceSpace`] |
+//! | `dax_iomap_fault`, `dax_finish_sync_fault` | [`device::DaxFile`] |
+//! | `nopage` of 2.6.24 | [`nopage::NopageOps`] |
+//! | `struct mempolicy` | [`MemPolicy`] |
+//!
 //! Reading order: [`ops`] (what an embedder implements), [`context`] (what each callback is told),
 //! [`request`] (what waits), then the objects: [`pagecache`], [`shmem`], [`source`], [`device`];
 //! and the reverse map: [`rmap`], [`anon`].

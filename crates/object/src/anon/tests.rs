@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use addr::{PAGE_SIZE, Pfn};
+use frame::{AllocRequest, Purpose};
 use proptest::prelude::*;
 
 use super::*;
 use crate::owner;
-use crate::rmap::{Flushes, WalkEnd, walk_owner};
+use crate::rmap::{Flushes, LockMode, WalkEnd, walk, walk_owner};
 use crate::testing::FakeSpace;
 
 const BASE: u64 = 0x10_0000;
@@ -174,6 +175,40 @@ fn a_dead_space_is_passed_over() {
     let only = BTreeSet::from([(identity(&child), BASE)]);
     assert_eq!(walked(p.owner_of_exclusive(), 16, Pfn::new(3)), only);
     drop((p, c));
+}
+
+// row: A07
+// inv: 47
+#[test]
+fn a_private_folio_leads_to_parent_and_child() {
+    let arena = crate::testing::arena(16);
+    let (parent, child) = (FakeSpace::new(), FakeSpace::new());
+    let p = AnonChain::prepare(parent.mapping(BASE, 4, 16));
+    let fresh = arena.alloc(AllocRequest::zeroed(Purpose::Anon)).unwrap();
+    let folio = fresh.into_mapped_anon(p.owner_of_exclusive(), 18);
+    assert!(owner::is_anon(folio.owner()));
+    let c = p.fork(child.mapping(BASE, 4, 16));
+    let mut places = Vec::new();
+    let mut flushes = Flushes::new();
+    let end = walk(
+        &folio.lock(),
+        LockMode::Wait,
+        &mut flushes,
+        &mut |place, _| {
+            places.push((place.address.as_u64(), place.page, place.nr_pages));
+            ControlFlow::Continue(())
+        },
+    );
+    assert_eq!(end, WalkEnd::Complete);
+    assert_eq!(places, [(BASE + 2 * PAGE_SIZE, 0, 1); 2], "the older first");
+    let locked = folio.lock();
+    let moving = crate::RmapWrite::of(None, Some(c.own()));
+    let end = walk(&locked, LockMode::Try, &mut flushes, &mut |_, _| {
+        panic!("entries are moving")
+    });
+    assert_eq!(end, WalkEnd::Contended);
+    drop(moving);
+    folio.remove_map();
 }
 
 /// One area of the model.

@@ -11,7 +11,7 @@ use crate::request::{Brought, Obtained};
 /// (Linux: `vmf` with `FAULT_FLAG_MKWRITE`).
 ///
 /// *Held:* the area, for read, and a reference to the folio, which is **not** locked. *May:* what a
-/// [`FaultContext`] may. *May not:* wait.
+/// [`FaultContext`](super::FaultContext) may. *May not:* wait.
 #[derive(Debug)]
 pub struct WriteNotice<'a> {
     area: &'a Area,

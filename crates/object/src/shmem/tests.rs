@@ -118,8 +118,9 @@ fn it_keeps_to_its_limit_and_gives_all_back() {
     assert!(arena.usage().is_balanced());
 }
 
+// inv: 60
 #[test]
-fn no_memory_is_an_outcome() {
+fn no_memory_is_an_outcome_and_leaves_no_page_locked() {
     let memory = Shmem::anonymous(&arena(3), 8 * PAGE_SIZE);
     let area = shared(8);
     let answers: Vec<_> = (0..8)
@@ -131,6 +132,13 @@ fn no_memory_is_an_outcome() {
         .collect();
     assert!(answers[0].is_none());
     assert_eq!(answers[7], Some(addr::FaultResult::OOM));
+    let nr_got = answers.iter().filter(|answer| answer.is_none()).count() as u64;
+    assert_eq!(memory.nr_charged(), nr_got);
+    let absent = memory.cache().find_locked(PgOff::new(7));
+    assert!(
+        matches!(absent, Found::Absent),
+        "the frame is had before the page begins"
+    );
 }
 
 // row: A05
