@@ -168,30 +168,23 @@ impl Store {
             _ => FolioFlags::TOUCHED,
         };
         record.store_flags(kind);
-        if request.order == Order::ZERO {
-            // Memory that the host never gave, or took back, reads as zeroes by itself.
-            if request.contents == Contents::Zeroed && was_touched {
-                self.memory.zero(u64::from(frame));
-            }
-        } else {
-            self.begin_tails(frame, request, was_touched);
+        // Memory that the host never gave, or took back, reads as zeroes by itself.
+        if request.contents == Contents::Zeroed && was_touched {
+            self.memory.zero(u64::from(frame));
+        }
+        if request.order != Order::ZERO {
+            self.begin_tails(frame, request);
         }
         FreshFolio::from_allocated(self, frame)
     }
 
-    fn begin_tails(&self, head: u32, request: &AllocRequest, head_was_touched: bool) {
-        for frame in head..head + request.order.nr_pages() as u32 {
+    fn begin_tails(&self, head: u32, request: &AllocRequest) {
+        for frame in head + 1..head + request.order.nr_pages() as u32 {
             let record = self.record_of(frame);
-            let was_touched = if frame == head {
-                head_was_touched
-            } else {
-                record.has(FolioFlags::TOUCHED)
-            };
-            if frame != head {
-                record.begin(Order::ZERO, request.purpose, None);
-                record.head.store(head, Ordering::Relaxed);
-                record.store_flags(FolioFlags::TOUCHED.union(FolioFlags::TAIL));
-            }
+            let was_touched = record.has(FolioFlags::TOUCHED);
+            record.begin(Order::ZERO, request.purpose, None);
+            record.head.store(head, Ordering::Relaxed);
+            record.store_flags(FolioFlags::TOUCHED.union(FolioFlags::TAIL));
             if request.contents == Contents::Zeroed && was_touched {
                 self.memory.zero(u64::from(frame));
             }

@@ -11,7 +11,6 @@ use sync::rank::Rank;
 
 use crate::OutOfFrames;
 use crate::store::Store;
-use heap::boxed::Box;
 use heap::vec::Vec;
 
 /// How many pages a CPU pays ahead.
@@ -100,7 +99,7 @@ impl ChargeGroup {
 /// The groups of an arena.
 #[derive(Debug)]
 pub(crate) struct Charges {
-    groups: RwLock<Vec<Box<ChargeGroup>>>,
+    groups: RwLock<Vec<ChargeGroup>>,
 }
 
 impl Charges {
@@ -112,9 +111,10 @@ impl Charges {
 
     fn with<R>(&self, charge: ChargeId, use_group: impl FnOnce(&ChargeGroup) -> R) -> Option<R> {
         let groups = self.groups.read();
-        groups.get(charge.index()).map(|group| use_group(group))
+        groups.get(charge.index()).map(use_group)
     }
 
+    #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn forget_all(&self) {
         self.groups.write().clear();
     }
@@ -189,11 +189,11 @@ impl Stock {
 impl Store {
     pub(crate) fn new_charge_group(&self, limit: Option<u64>) -> Option<ChargeId> {
         let mut groups = self.charges.groups.write();
-        groups.push(Box::new(ChargeGroup {
+        groups.push(ChargeGroup {
             nr_paid: AtomicU64::new(0),
             limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             nr_refused: AtomicU64::new(0),
-        }));
+        });
         u32::try_from(groups.len())
             .ok()
             .and_then(ChargeId::from_u32)

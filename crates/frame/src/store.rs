@@ -10,6 +10,7 @@ use sync::{Mutex, MutexGuard, WaitQueue};
 
 use addr::Pfn;
 use heap::boxed::Box;
+#[cfg(not(any(loom, shuttle)))]
 use heap::vec::Vec;
 use sync::atomic::{AtomicU64, Ordering};
 
@@ -118,7 +119,10 @@ impl Store {
     pub(crate) fn set_reserve_frames(&self, nr_frames: u64) {
         self.reserve_frames.store(nr_frames, Ordering::Relaxed);
     }
+}
 
+#[cfg(not(any(loom, shuttle)))]
+impl Store {
     /// Back to how it was made, if nobody uses a frame: false if somebody does.
     fn try_reset(&self) -> bool {
         self.drain();

@@ -9,11 +9,6 @@
 //!   what was read. Against other threads and processes each byte is as a relaxed atomic; x86 moves
 //!   bytes whole. Other architectures, and Miri, move runs word by word through [`Words`].
 
-#![expect(
-    unsafe_code,
-    reason = "maps the arena and moves bytes in and out of it"
-)]
-
 use addr::PAGE_SIZE;
 use sync::atomic::{AtomicU64, Ordering};
 

@@ -1,5 +1,7 @@
 //! A lock that fits a byte of a record.
 
+use crate::WaitQueue;
+use crate::atomic::{AtomicU8, Ordering};
 use crate::rank::{self, Held, Rank};
 
 #[cfg(all(test, not(any(loom, shuttle)), feature = "std"))]
@@ -13,14 +15,14 @@ mod tests;
 #[derive(Debug, Default)]
 #[cfg_attr(not(any(loom, shuttle)), repr(transparent))]
 pub struct ByteLock {
-    state: chosen::State,
+    state: State,
 }
 
 /// A [`ByteLock`] that is held.
 #[must_use = "dropping it releases the lock"]
 #[derive(Debug)]
 pub struct ByteGuard<'a> {
-    taken: chosen::Taken<'a>,
+    taken: Taken<'a>,
     held: Held,
 }
 
@@ -29,7 +31,7 @@ impl ByteLock {
         /// Unlocked.
         #[must_use]
         pub fn new() -> Self {
-            Self { state: chosen::State::new() }
+            Self { state: State::new() }
         }
     }
 
@@ -75,111 +77,91 @@ impl ByteGuard<'_> {
     }
 }
 
-#[cfg(not(any(loom, shuttle)))]
-mod chosen {
-    use core::sync::atomic::{AtomicU8, Ordering};
+const FREE: u8 = 0;
+const TAKEN: u8 = 1;
+/// Taken, and somebody may sleep for it.
+const AWAITED: u8 = 2;
 
-    use crate::WaitQueue;
+/// How often one who finds it taken looks again before sleeping.
+const SPINS: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 64 };
 
-    const FREE: u8 = 0;
-    const TAKEN: u8 = 1;
-    /// Taken, and somebody may sleep for it.
-    const AWAITED: u8 = 2;
+#[derive(Debug, Default)]
+#[cfg_attr(not(any(loom, shuttle)), repr(transparent))]
+struct State {
+    byte: AtomicU8,
+    /// A model checker has no statics; there each lock has its own.
+    #[cfg(any(loom, shuttle))]
+    queue: WaitQueue,
+}
 
-    const NR_QUEUES: usize = 64;
-    const SPINS: u32 = 64;
+#[derive(Debug)]
+struct Taken<'a>(&'a State);
 
-    static QUEUES: [WaitQueue; NR_QUEUES] = [const { WaitQueue::new() }; NR_QUEUES];
-
-    #[derive(Debug, Default)]
-    #[repr(transparent)]
-    pub(super) struct State(AtomicU8);
-
-    #[derive(Debug)]
-    pub(super) struct Taken<'a>(&'a State);
-
-    impl State {
-        pub(super) const fn new() -> Self {
-            Self(AtomicU8::new(FREE))
-        }
-
-        #[inline]
-        pub(super) fn try_lock(&self) -> Option<Taken<'_>> {
-            // Not `then_some`: a `Taken` made and dropped here would release another's lock.
-            self.take_as(TAKEN).then(|| Taken(self))
-        }
-
-        #[inline]
-        pub(super) fn lock(&self) -> Taken<'_> {
-            if !self.take_as(TAKEN) {
-                self.wait();
+impl State {
+    crate::lock::const_unless_modelled! {
+        fn new() -> Self {
+            Self {
+                byte: AtomicU8::new(FREE),
+                #[cfg(any(loom, shuttle))]
+                queue: WaitQueue::new(),
             }
-            Taken(self)
-        }
-
-        #[cold]
-        fn wait(&self) {
-            for _ in 0..SPINS {
-                if self.0.load(Ordering::Relaxed) == FREE && self.take_as(TAKEN) {
-                    return;
-                }
-                crate::relax();
-            }
-            // Whoever slept takes it as awaited: others may still sleep.
-            self.queue()
-                .wait_until(|| self.0.swap(AWAITED, Ordering::Acquire) == FREE);
-        }
-
-        fn take_as(&self, state: u8) -> bool {
-            self.0
-                .compare_exchange(FREE, state, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-        }
-
-        fn queue(&self) -> &'static WaitQueue {
-            let addr = core::ptr::from_ref(self).addr();
-            &QUEUES[(addr >> 6) % NR_QUEUES]
         }
     }
 
-    impl Drop for Taken<'_> {
-        #[inline]
-        fn drop(&mut self) {
-            if self.0.0.swap(FREE, Ordering::Release) == AWAITED {
-                // Only the address is used from here on: the lock may already be gone.
-                self.0.queue().wake_all();
-            }
+    #[inline]
+    fn try_lock(&self) -> Option<Taken<'_>> {
+        // Not `then_some`: a `Taken` made and dropped here would release another's lock.
+        self.take().then(|| Taken(self))
+    }
+
+    #[inline]
+    fn lock(&self) -> Taken<'_> {
+        if !self.take() {
+            self.wait();
         }
+        Taken(self)
+    }
+
+    #[cold]
+    fn wait(&self) {
+        for _ in 0..SPINS {
+            if self.byte.load(Ordering::Relaxed) == FREE && self.take() {
+                return;
+            }
+            crate::relax();
+        }
+        // Whoever slept takes it as awaited: others may still sleep.
+        self.queue()
+            .wait_until(|| self.byte.swap(AWAITED, Ordering::Acquire) == FREE);
+    }
+
+    #[inline]
+    fn take(&self) -> bool {
+        self.byte
+            .compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    #[cfg(not(any(loom, shuttle)))]
+    fn queue(&self) -> &'static WaitQueue {
+        const NR_QUEUES: usize = 64;
+        static QUEUES: [WaitQueue; NR_QUEUES] = [const { WaitQueue::new() }; NR_QUEUES];
+        let addr = core::ptr::from_ref(self).addr();
+        &QUEUES[(addr >> 6) % NR_QUEUES]
+    }
+
+    #[cfg(any(loom, shuttle))]
+    fn queue(&self) -> &WaitQueue {
+        &self.queue
     }
 }
 
-#[cfg(any(loom, shuttle))]
-mod chosen {
-    use crate::backend::{Mutex, MutexGuard};
-
-    #[derive(Debug)]
-    pub(super) struct State(Mutex<()>);
-
-    #[derive(Debug)]
-    pub(super) struct Taken<'a>(#[expect(dead_code, reason = "held")] MutexGuard<'a, ()>);
-
-    impl State {
-        pub(super) fn new() -> Self {
-            Self(Mutex::new(()))
-        }
-
-        pub(super) fn try_lock(&self) -> Option<Taken<'_>> {
-            self.0.try_lock().map(Taken)
-        }
-
-        pub(super) fn lock(&self) -> Taken<'_> {
-            Taken(self.0.lock())
-        }
-    }
-
-    impl Default for State {
-        fn default() -> Self {
-            Self::new()
+impl Drop for Taken<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.byte.swap(FREE, Ordering::Release) == AWAITED {
+            // Only the address is used from here on: the lock may already be gone.
+            self.0.queue().wake_all();
         }
     }
 }

@@ -33,9 +33,8 @@ fn a_reader_and_one_who_unlinks_and_retires() {
         let old = current.swap(1, Ordering::AcqRel);
         let retired = Arc::clone(&alive);
         retire(move || retired[old].store(false, Ordering::Relaxed));
-        drop(pin());
-        reader.join().expect("no panic");
         barrier();
+        reader.join().expect("no panic");
         assert!(!alive[0].load(Ordering::Relaxed));
     });
 }
@@ -76,6 +75,7 @@ fn an_rcu_place_read_while_it_is_replaced() {
             }
         });
         place.replace(live(1));
+        barrier();
         reader.join().expect("no panic");
         barrier();
         assert!(!flags[0].load(Ordering::Relaxed));
@@ -143,5 +143,30 @@ fn a_downgrade_while_another_wants_to_write() {
         drop(read);
         other.join().expect("no panic");
         assert_eq!(*lock.read(), 11);
+    });
+}
+
+/// Two want a byte lock, one after trying in vain: each is alone inside, and nobody sleeps on.
+#[test]
+fn a_byte_lock_wanted_by_two() {
+    model(|| {
+        let shared = Arc::new((ByteLock::new(), AtomicUsize::new(0)));
+        let add = |shared: &(ByteLock, AtomicUsize)| {
+            let rank = rank::Rank::Table;
+            let guard = match shared.0.try_lock(rank) {
+                Some(guard) => guard,
+                None => shared.0.lock(rank),
+            };
+            let seen = shared.1.load(Ordering::Relaxed);
+            shared.1.store(seen + 1, Ordering::Relaxed);
+            guard.unlock();
+        };
+        let other = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || add(&shared)
+        });
+        add(&shared);
+        other.join().expect("no panic");
+        assert_eq!(shared.1.load(Ordering::Relaxed), 2);
     });
 }

@@ -70,6 +70,12 @@ impl Holding {
     }
 }
 
+#[derive(Clone, Copy)]
+enum Life {
+    Mapped,
+    Unmapped,
+}
+
 struct World {
     arena: Arc<Arena>,
     charge: ChargeId,
@@ -91,7 +97,7 @@ impl World {
         }
     }
 
-    fn hold(&mut self, mut fresh: FreshFolio, mapped: bool) {
+    fn hold(&mut self, mut fresh: FreshFolio, life: Life) {
         let stamp = self.next_stamp;
         self.next_stamp += 1;
         for nr in 0..fresh.order().nr_pages() {
@@ -100,10 +106,9 @@ impl World {
             assert_eq!(word, [0; 8], "it was asked to be zero");
             fresh.write(nr * 4096, &stamp.to_ne_bytes());
         }
-        let folio = if mapped {
-            fresh.into_mapped_anon(OwnerId::anon(1), stamp)
-        } else {
-            fresh.mark_uptodate()
+        let folio = match life {
+            Life::Mapped => fresh.into_mapped_anon(OwnerId::anon(1), stamp),
+            Life::Unmapped => fresh.mark_uptodate(),
         };
         self.holdings.push(Holding::Folio(folio, stamp));
     }
@@ -114,7 +119,7 @@ impl World {
 
     fn alloc(&mut self, request: AllocRequest) {
         if let Ok(fresh) = self.arena.alloc(request) {
-            self.hold(fresh, false);
+            self.hold(fresh, Life::Unmapped);
         }
     }
 
@@ -131,7 +136,7 @@ impl World {
             }
             Step::Map => {
                 if let Ok(fresh) = self.arena.alloc(anon()) {
-                    self.hold(fresh, true);
+                    self.hold(fresh, Life::Mapped);
                 }
             }
             Step::Reserve(size) => self.blocks.extend(self.arena.reserve(order(size))),
@@ -139,7 +144,14 @@ impl World {
                 let taken = (!self.blocks.is_empty()).then(|| block % self.blocks.len());
                 let taken = taken.and_then(|block| self.blocks[block].take(nr, anon()).ok());
                 if let Some(fresh) = taken {
-                    self.hold(fresh, nr % 2 == 0);
+                    self.hold(
+                        fresh,
+                        if nr % 2 == 0 {
+                            Life::Mapped
+                        } else {
+                            Life::Unmapped
+                        },
+                    );
                 }
             }
             Step::DropBlock(block) if !self.blocks.is_empty() => {

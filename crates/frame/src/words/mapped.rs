@@ -1,3 +1,10 @@
+//! Frames in our address space.
+
+#![expect(
+    unsafe_code,
+    reason = "maps the arena and moves bytes in and out of it"
+)]
+
 use core::fmt;
 use core::ptr::NonNull;
 

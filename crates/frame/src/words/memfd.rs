@@ -1,5 +1,10 @@
 //! The memory file behind an arena.
 
+#![expect(
+    unsafe_code,
+    reason = "asks the host for a memory file and for holes in it"
+)]
+
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;

@@ -1,3 +1,5 @@
+//! Frames made of a model checker's atomics.
+
 use std::sync::OnceLock;
 
 use super::{PAGE_SIZE, WORD, WORDS_PER_FRAME, Words};
@@ -21,10 +23,6 @@ impl Memory {
 
     pub(crate) fn new_records(nr_frames: u64) -> Box<[FrameRecord]> {
         (0..nr_frames).map(|_| FrameRecord::new()).collect()
-    }
-
-    pub(crate) fn back_with_zeroes(&self) -> bool {
-        false
     }
 
     pub(crate) fn words(&self, frame: u64) -> Words<'_> {
