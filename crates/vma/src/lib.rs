@@ -27,7 +27,7 @@ extern crate std;
 
 pub mod tree;
 pub mod gap;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod gap_tests;
 pub mod prot;
 pub mod vma_lock;
@@ -36,10 +36,16 @@ pub mod lock;
 pub mod fault_lock;
 pub mod plan;
 pub mod anon;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
+#[cfg_attr(
+    shuttle,
+    expect(dead_code, reason = "the tests of the locks use some of it")
+)]
 mod fixtures;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod lock_tests;
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 pub use anon::anon_vma_prepare;
 pub use area::{NewArea, Vma};

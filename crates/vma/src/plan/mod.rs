@@ -31,9 +31,9 @@ mod modify;
 mod remove;
 mod grow;
 mod fork;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod model_tests;
 
 pub use fork::{ForkPlan, Forked, Inherit};

@@ -9,7 +9,7 @@
 mod row;
 mod node;
 mod build;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 pub(crate) use node::{Child, Node};
