@@ -177,7 +177,7 @@ impl Model {
             match &mut page.backing {
                 Backing::Private(byte) => *byte = 0,
                 // Counted from the last old page, or from the first where there is none.
-                Backing::Shared(_, at) => *at += nr + 1 - old.max(1) - u64::from(old == 0),
+                Backing::Shared(_, at) => *at += nr + 1 - old.max(1),
             }
             self.pages.insert(to + nr, page);
         }

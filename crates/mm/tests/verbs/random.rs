@@ -211,9 +211,9 @@ impl Run {
             assert_eq!(addr, at(target));
             let keep = flags.contains(RemapFlags::DONTUNMAP);
             model.remap((page, old), (target, new), keep);
-            if keep && let Some(vma) = tree.find(at(page)) {
-                unlock_sources(model, &tree, (page, old));
-                let _ = vma;
+            if keep {
+                let after = self.world.spaces[self.now].tree();
+                adopt_locks(model, &tree, &after, (page, old));
             }
             return;
         }
@@ -271,14 +271,15 @@ impl Run {
     }
 }
 
-/// The kernel unlocks the whole areas that a move without unmapping leaves behind.
-fn unlock_sources(model: &mut Model, tree: &vma::VmaTree, (page, pages): (u64, u64)) {
-    let Some(range) = addr::VirtRange::from_len(at(page), pages * 4096) else { return };
-    for vma in tree.range(range) {
-        for addr in vma.range.page_addrs() {
-            if let Some(left) = model.pages.get_mut(&((addr.as_u64() - BASE) / 4096)) {
-                left.locked = false;
-            }
+/// The kernel unlocks the whole areas that a move without unmapping leaves behind, as they are when
+/// the destination is already cleared. Which pages that were is taken from the new tree; that the
+/// counters agree is checked anyway.
+fn adopt_locks(model: &mut Model, before: &vma::VmaTree, after: &vma::VmaTree, span: (u64, u64)) {
+    let Some(range) = addr::VirtRange::from_len(at(span.0), span.1 * 4096) else { return };
+    for addr in before.range(range).flat_map(|vma| vma.range.page_addrs()) {
+        let page = model.pages.get_mut(&((addr.as_u64() - BASE) / 4096));
+        if let (Some(page), Some(vma)) = (page, after.find(addr)) {
+            page.locked = vma.flags().contains(VmFlags::LOCKED);
         }
     }
 }
