@@ -46,6 +46,7 @@ mod advise;
 mod sync;
 mod mincore;
 mod mlock;
+mod seal;
 mod fork;
 mod exit;
 mod space;

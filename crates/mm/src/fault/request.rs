@@ -150,7 +150,8 @@ impl FaultRequest {
     /// Takes in what a performed request brought; the next attempt is a retry (`FAULT_FLAG_TRIED`).
     pub(crate) fn take_in(&mut self, obtained: Obtained) {
         match obtained.brought {
-            Brought::Nothing => {}
+            // The wait itself was all; unless it says of which page, which its object wants to hear.
+            Brought::Nothing if obtained.revalidate.is_none() => {}
             Brought::Other(reserve) if reserve.is::<Reserve>() => {
                 if let Ok(reserve) = reserve.downcast::<Reserve>() {
                     self.reserve = *reserve;

@@ -66,53 +66,67 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// The frame that an access of `kind` reaches, faulting as often as it takes.
-    pub(crate) fn reach(&self, addr: VirtAddr, access: Access) -> Result<Pfn, FaultError> {
-        let page = addr.align_down().as_u64();
+    /// Does `act` with the frame that an access reaches, faulting as often as it takes. The cache is
+    /// locked from the lookup to the end of `act`, so that a flush waits for accesses under way.
+    fn access<R>(
+        &self,
+        addr: VirtAddr,
+        access: Access,
+        act: impl FnOnce(Pfn) -> R,
+    ) -> Result<R, FaultError> {
         let wanted = if access == Access::Write { Prot::WRITE } else { Prot::READ };
-        for _ in 0..8 {
-            if let Some((pfn, prot)) = self.tlb.cached.lock().unwrap().get(&page)
-                && prot.contains(wanted)
-            {
-                return Ok(*pfn);
+        for _ in 0..10_000 {
+            let mut cached = self.tlb.cached.lock().unwrap();
+            if let Some(pfn) = self.look_up(&mut cached, addr, wanted) {
+                return Ok(act(pfn));
             }
-            if !self.fill(addr, wanted) {
-                self.mm.handle_fault(&FaultInfo::missing(addr, access, Mode::User))?;
-            }
+            drop(cached);
+            self.mm.handle_fault(&FaultInfo::missing(addr, access, Mode::User))?;
         }
         panic!("no progress at {addr:x}");
     }
 
-    /// Remembers what the tables say, if they allow what is wanted.
-    fn fill(&self, addr: VirtAddr, wanted: Prot) -> bool {
+    /// What the cache remembers, or else what the tables say, if that allows what is wanted.
+    fn look_up(
+        &self,
+        cached: &mut BTreeMap<u64, (Pfn, Prot)>,
+        addr: VirtAddr,
+        wanted: Prot,
+    ) -> Option<Pfn> {
+        let page = addr.align_down().as_u64();
+        if let Some((pfn, prot)) = cached.get(&page)
+            && prot.contains(wanted)
+        {
+            return Some(*pfn);
+        }
         let pin = sync::pin();
-        let Some(slot) = self.mm.table().slot(addr, &pin) else { return false };
-        let entry = slot.snapshot();
+        let entry = self.mm.table().slot(addr, &pin)?.snapshot();
         let mut prot = entry.flags().prot();
         if !entry.is_dirty() {
             prot.remove(Prot::WRITE);
         }
-        let allowed = entry.is_young() && prot.contains(wanted);
-        if let (true, Some(leaf)) = (allowed, entry.mapping()) {
-            let page = addr.align_down().as_u64();
-            self.tlb.cached.lock().unwrap().insert(page, (leaf.pfn, prot));
+        let leaf = entry.mapping()?;
+        if !entry.is_young() || !prot.contains(wanted) {
+            return None;
         }
-        allowed
+        cached.insert(page, (leaf.pfn, prot));
+        Some(leaf.pfn)
     }
 
     /// Reads the byte at `addr`.
     pub(crate) fn read(&self, addr: VirtAddr) -> Result<u8, FaultError> {
-        let pfn = self.reach(addr, Access::Read)?;
-        let mut byte = [0];
-        self.mm.arena().read(pfn, addr.page_offset(), &mut byte);
-        Ok(byte[0])
+        self.access(addr, Access::Read, |pfn| {
+            let mut byte = [0];
+            self.mm.arena().read(pfn, addr.page_offset(), &mut byte);
+            byte[0]
+        })
     }
 
     /// Writes the byte at `addr`.
     pub(crate) fn write(&self, addr: VirtAddr, byte: u8) -> Result<(), FaultError> {
-        let pfn = self.reach(addr, Access::Write)?;
-        self.mm.arena().write(pfn, addr.page_offset(), &[byte]);
-        Ok(())
+        self.access(addr, Access::Write, |pfn| {
+            self.mm.arena().write(pfn, addr.page_offset(), &[byte]);
+        })
     }
 
     /// Maps anonymous memory at page `page` of the window.

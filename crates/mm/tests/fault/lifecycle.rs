@@ -1,0 +1,197 @@
+//! A space from its first user to its last reference.
+
+use std::sync::Arc;
+
+use addr::{PAGE_SIZE, PagingMode, VirtAddr};
+use mm::layout::{COMPAT_TASK_SIZE, DEFAULT_MAP_WINDOW, STACK_EXPAND_BYTES};
+use mm::{
+    Image, Layout, LayoutConfig, Limits, MapRequest, Mm, MmFlags, Placement, Resource, Rlimit,
+};
+
+use crate::space::{BASE, Host, RW, bare, page, read_at, write_at};
+
+// row: M02
+#[test]
+fn the_last_user_tears_down_and_a_zero_never_rises() {
+    let host = Host::new(256);
+    let before = host.usage();
+    let space = host.space();
+    let range = space.anon(4, RW);
+    let mut program = space.run();
+    for n in 0..4 {
+        program.store(page(range, n), 1).unwrap();
+    }
+    drop(program);
+    // row: M01
+    let structure: Arc<Mm> = space.mm.grab();
+    let second = structure.get_not_zero().unwrap();
+    assert_eq!(structure.users(), 2);
+    drop(space);
+    assert_eq!(second.stats().rss.anon, 4);
+    drop(second);
+    // inv: 72
+    assert_eq!(structure.users(), 0);
+    assert!(structure.get_not_zero().is_none());
+    let stats = structure.stats();
+    // inv: 50 inv: 28
+    assert_eq!((stats.rss.resident(), stats.pgtables_bytes, stats.areas), (0, 0, 0));
+    assert_eq!(structure.commit().committed(), 0);
+    // The structure is still there, and a fault finds nothing in it.
+    assert!(structure.handle_fault(&read_at(range.start())).is_err());
+    // Its root table is all it has.
+    assert_eq!(host.usage().nr_in_use(), before.nr_in_use() + 1);
+    drop(structure);
+    assert_eq!(host.usage().nr_in_use(), before.nr_in_use());
+}
+
+// row: M02
+#[test]
+fn teardown_may_be_left_to_another() {
+    let (_arena, mm) = bare(256);
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.handle_fault(&write_at(BASE)).unwrap();
+    let structure = mm.grab();
+    // Not the last user: nothing is left to do.
+    mm.clone().put_async(|_| panic!("there is another user"));
+    let mut later = None;
+    mm.put_async(|work| later = Some(work));
+    assert_eq!((structure.users(), structure.stats().rss.anon), (1, 1));
+    later.unwrap()();
+    assert_eq!((structure.users(), structure.stats().rss.anon), (0, 0));
+}
+
+// row: M28
+#[test]
+fn the_exe_file_is_let_go_with_the_memory() {
+    let (_arena, mm) = bare(256);
+    let name: Arc<str> = Arc::from("/bin/true");
+    mm.image().exe_file = Some(Arc::clone(&name));
+    let structure = mm.grab();
+    assert_eq!(Arc::strong_count(&name), 2);
+    drop(mm);
+    assert_eq!(Arc::strong_count(&name), 1);
+    assert!(structure.image().exe_file.is_none());
+}
+
+// row: M20 row: M21 row: M28
+#[test]
+fn what_a_program_says_of_itself_is_inherited() {
+    let host = Host::new(256);
+    let space = host.space();
+    let image = Image {
+        start_code: VirtAddr::new(0x40_0000),
+        start_brk: VirtAddr::new(0x60_0000),
+        brk: VirtAddr::new(0x60_1000),
+        start_stack: VirtAddr::new(0x7fff_0000),
+        auxv: vec![(6, 4096), (0, 0)],
+        exe_file: Some(Arc::from("/bin/true")),
+        ..Image::default()
+    };
+    *space.mm.image() = image;
+    let child = space.fork();
+    let inherited = child.mm.image().clone();
+    assert_eq!(inherited.brk, VirtAddr::new(0x60_1000));
+    assert_eq!(inherited.auxv, [(6, 4096), (0, 0)]);
+    assert_eq!(inherited.exe_file.as_deref(), Some("/bin/true"));
+}
+
+// row: M25
+#[test]
+fn flags_are_set_cleared_and_inherited_where_linux_does() {
+    let host = Host::new(256);
+    let space = host.space();
+    assert!(space.mm.flags().contains(MmFlags::TOPDOWN | MmFlags::DUMPABLE));
+    space.mm.set_flags(MmFlags::HAS_PINNED);
+    space.mm.clear_flags(MmFlags::DUMPABLE);
+    let child = space.fork();
+    assert!(child.mm.flags().contains(MmFlags::TOPDOWN));
+    assert!(!child.mm.flags().intersects(MmFlags::HAS_PINNED | MmFlags::DUMPABLE));
+}
+
+// row: M05 row: M06
+#[test]
+fn bases_are_those_of_a_kernel_without_randomness() {
+    let stack = |soft| Limits::new().with(Resource::Stack, Rlimit { soft, hard: u64::MAX });
+    let gap = 256 * PAGE_SIZE;
+    let layout = |soft| Layout::new(LayoutConfig::default(), &stack(soft), gap);
+    // 8 MiB of stack: the gap is its least, 128 MiB.
+    let usual = layout(8 << 20);
+    assert_eq!(usual.mmap_base().as_u64(), DEFAULT_MAP_WINDOW - (128 << 20));
+    assert_eq!(usual.mmap_legacy_base().as_u64(), 0x2aaa_aaaa_a000 + PAGE_SIZE);
+    assert_eq!(usual.mmap_compat_base().as_u64(), COMPAT_TASK_SIZE - (128 << 20));
+    assert_eq!(usual.mmap_compat_legacy_base().as_u64(), 0x5555_5000);
+    assert_eq!(usual.placement(), Placement::TopDown);
+    assert_eq!(usual.task_size().as_u64(), (1 << 47) - PAGE_SIZE);
+    // A larger stack moves the base down by itself and the guard gap.
+    assert_eq!(layout(1 << 30).mmap_base().as_u64(), DEFAULT_MAP_WINDOW - (1 << 30) - gap);
+    // One too large is cut to five sixths.
+    let cut = layout(1 << 47).mmap_base().as_u64();
+    assert_eq!(cut, (DEFAULT_MAP_WINDOW - DEFAULT_MAP_WINDOW / 6 * 5).next_multiple_of(PAGE_SIZE));
+    // One without limit selects the legacy layout.
+    assert_eq!(layout(u64::MAX).placement(), Placement::Legacy);
+    let five = LayoutConfig { mode: PagingMode::FiveLevel, ..LayoutConfig::default() };
+    let five = Layout::new(five, &stack(8 << 20), gap);
+    assert_eq!(five.task_size().as_u64(), (1 << 56) - PAGE_SIZE);
+    assert_eq!(five.mmap_base(), usual.mmap_base());
+}
+
+// row: M20
+#[test]
+fn a_fresh_stack_has_its_arguments_and_128_kib() {
+    let limits = Limits::new();
+    let layout = Layout::new(LayoutConfig::default(), &limits, 256 * PAGE_SIZE);
+    // What a host without randomness shows: 7ffffffde000-7ffffffff000.
+    let range = layout.initial_stack(100, &limits).unwrap();
+    assert_eq!(range.start().as_u64(), 0x7fff_fffd_e000);
+    assert_eq!(range.bytes(), PAGE_SIZE + STACK_EXPAND_BYTES);
+    limits.set(Resource::Stack, Rlimit::both(64 << 10));
+    assert_eq!(layout.initial_stack(100, &limits).unwrap().bytes(), 64 << 10);
+}
+
+// row: M03 row: M13
+#[test]
+fn readers_find_areas_while_a_writer_holds_the_lock() {
+    let host = Host::new(256);
+    let space = host.space();
+    let range = space.anon(2, RW);
+    let held = space.mm.write();
+    // inv: 11
+    assert!(space.mm.mmap_lock().speculate_try_begin().is_none());
+    // The area itself is not locked, so a fault needs nothing of the writer's.
+    std::thread::scope(|scope| {
+        scope.spawn(|| space.mm.handle_fault(&read_at(range.start())).unwrap());
+    });
+    drop(held);
+    let found = space.mm.mmap_lock().snapshot().find(page(range, 1)).cloned().unwrap();
+    assert_eq!(found.range, range);
+}
+
+// row: M12
+#[test]
+fn two_tables_have_two_locks() {
+    let (_arena, mm) = bare(2048);
+    mm.mmap(&MapRequest::anonymous(4 << 20, RW).fixed_at(BASE)).unwrap();
+    let far = BASE.checked_add(2 << 20).unwrap();
+    mm.handle_fault(&write_at(BASE)).unwrap();
+    mm.handle_fault(&write_at(far)).unwrap();
+    let pin = sync::pin();
+    let one = mm.table().slot(BASE, &pin).unwrap().lock().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| mm.handle_fault(&read_at(far)).unwrap());
+    });
+    drop(one);
+}
+
+// row: M07
+#[test]
+fn the_root_is_there_before_the_first_user() {
+    let (arena, mm) = bare(256);
+    assert!(arena.record(mm.table().root()).is_some());
+    // And without a frame for it there is no space.
+    let mut kept = Vec::new();
+    while let Ok(page) = arena.alloc(frame::AllocRequest::zeroed(frame::Purpose::Other)) {
+        kept.push(page);
+    }
+    let config = mm::MmConfig::new(Arc::clone(&arena), Arc::new(machine::NoMmu));
+    assert_eq!(Mm::create(config).map(drop), Err(addr::Errno::ENOMEM));
+}
