@@ -1,12 +1,13 @@
 //! Files of the host.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use addr::Errno;
 use object::InodeId;
+use object::file::Residency;
 use object::device::{HostFile, HostRights};
 
 /// An open file of the host, which areas can map by
@@ -16,6 +17,7 @@ pub struct OpenFile {
     file: File,
     inode: InodeId,
     rights: HostRights,
+    residency: Residency,
 }
 
 impl OpenFile {
@@ -31,10 +33,16 @@ impl OpenFile {
             minor,
             ino: metadata.ino(),
         };
+        let owned = metadata.uid() == fs::metadata("/proc/self")?.uid();
+        let residency = match rights {
+            HostRights::Read if !owned => Residency::Hidden,
+            _ => Residency::Visible,
+        };
         Ok(Self {
             file,
             inode,
             rights,
+            residency,
         })
     }
 
@@ -66,6 +74,10 @@ impl HostFile for OpenFile {
 
     fn rights(&self) -> HostRights {
         self.rights
+    }
+
+    fn residency(&self) -> Residency {
+        self.residency
     }
 
     fn size_bytes(&self) -> Result<u64, Errno> {

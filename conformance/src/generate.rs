@@ -4,9 +4,13 @@
 //! out what is not needed to see it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::case::{Case, FileSetup, Script};
-use crate::perform::{Observed, Report};
+use crate::perform::{Observed, Performed, Report};
+use crate::subject::Runner;
+use crate::suite::{self, Outcome};
 
 /// SplitMix64: a small generator whose sequence never changes.
 #[derive(Debug, Clone)]
@@ -43,6 +47,8 @@ impl Random {
 
 /// Pages of the window that a case plays in.
 const WINDOW_PAGES: u64 = 24;
+/// Steps of a case.
+const STEPS: usize = 40;
 /// Pages of its file.
 const FILE_PAGES: u64 = 8;
 
@@ -66,14 +72,23 @@ const MAKERS: &[(u64, Maker)] = &[
     (3, Author::fork),
     (3, Author::file),
     (3, Author::counter),
+    (3, Author::heap),
+    (3, Author::outside),
+    (2, Author::by_call),
 ];
 
 /// A random case of so many steps.
 #[must_use]
 pub fn case(seed: u64, steps: usize) -> Case {
+    // What of a file is in memory is the page cache's to say, so such cases map no file.
+    let residence = match seed % 4 {
+        0 => Residence::Asked,
+        _ => Residence::Ignored,
+    };
     let mut author = Author {
         random: Random::new(seed),
         people: 1,
+        residence,
     };
     let mut text = String::from("fd = open(f, rdwr)\nro = open(f, rdonly)\n");
     for _ in 0..steps {
@@ -107,10 +122,18 @@ fn named(name: String, text: &str) -> Case {
     }
 }
 
+/// Whether a case asks mincore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Residence {
+    Asked,
+    Ignored,
+}
+
 /// Who writes the steps.
 struct Author {
     random: Random,
     people: u64,
+    residence: Residence,
 }
 
 impl Author {
@@ -168,6 +191,9 @@ impl Author {
     }
 
     fn map_file(&mut self) -> String {
+        if self.residence == Residence::Asked {
+            return self.map_private();
+        }
         let (start, pages) = self.range();
         let prot = self.prot();
         let offset = self.random.below(FILE_PAGES);
@@ -234,6 +260,9 @@ impl Author {
 
     fn residence(&mut self) -> String {
         let (start, pages) = self.range();
+        if self.residence == Residence::Ignored {
+            return self.counter();
+        }
         format!("mincore(w+{start}p, {pages}p)")
     }
 
@@ -289,6 +318,36 @@ impl Author {
         }
     }
 
+    fn heap(&mut self) -> String {
+        let page = self.random.below(12);
+        match self.random.below(4) {
+            0 => format!("store(heap+{page}p+7, x5a*3)"),
+            1 => "maps(heap, heap+16p)".into(),
+            _ => format!("brk(heap+{page}p)"),
+        }
+    }
+
+    fn outside(&mut self) -> String {
+        let place = self.place();
+        let whose = match self.random.below(self.people) {
+            0 => "main".to_string(),
+            child => format!("c{child}"),
+        };
+        match self.random.below(2) {
+            0 => format!("peek({whose}, {place}, 30)"),
+            _ => format!("poke({whose}, {place}, x99*30)"),
+        }
+    }
+
+    fn by_call(&mut self) -> String {
+        let place = self.place();
+        let page = self.random.below(FILE_PAGES);
+        match self.random.below(2) {
+            0 => format!("pread_into(fd, {place}, 50, {page}p)"),
+            _ => format!("pwrite_from(fd, {place}, 50, {page}p+500)"),
+        }
+    }
+
     fn counter(&mut self) -> String {
         let name = self
             .random
@@ -308,13 +367,20 @@ pub struct Difference {
     pub second: String,
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { step, first, second } = self;
+        write!(f, "at {step}\n    first:  {first}\n    second: {second}")
+    }
+}
+
 /// The first step at which two performances differ.
 #[must_use]
 pub fn difference(first: &Report, second: &Report) -> Option<Difference> {
     let pairs = first.steps.iter().zip(&second.steps);
     let found = pairs
         .into_iter()
-        .find(|(one, other)| !same(&one.observed, &other.observed));
+        .find(|(one, other)| !same(one, other));
     if let Some((one, other)) = found {
         return Some(Difference {
             step: one.step.clone(),
@@ -329,15 +395,35 @@ pub fn difference(first: &Report, second: &Report) -> Option<Difference> {
     })
 }
 
-/// Whether two machines showed the same. Descriptors may be numbered differently.
-fn same(one: &Observed, other: &Observed) -> bool {
-    match (one, other) {
-        (Observed::Value(one), Observed::Value(other)) => {
-            one == other || (*one < 4096 && *other < 4096 && *one > 2 && *other > 2)
+/// Whether two machines showed the same. Descriptors may be numbered differently, and the heap may
+/// lie elsewhere; a step that neither can perform says nothing.
+fn same(one: &Performed, other: &Performed) -> bool {
+    match (&one.observed, &other.observed) {
+        (Observed::Value(left), Observed::Value(right)) => {
+            one.got == other.got || (3..4096).contains(left) && (3..4096).contains(right)
         }
-        (Observed::Broken(_), Observed::Broken(_)) => false,
-        (one, other) => one == other,
+        (Observed::Broken(_), Observed::Broken(_)) => true,
+        (Observed::Signal(..), Observed::Signal(..)) => one.got == other.got,
+        (left, right) => left == right,
     }
+}
+
+/// Performs the case of a seed on two machines. If they part, where, in the shortest form of the
+/// case that shows it, which comes with it.
+#[must_use]
+pub fn parted(
+    first: &Arc<dyn Runner>,
+    second: &Arc<dyn Runner>,
+    seed: u64,
+) -> Option<(Difference, Case)> {
+    let part = |case: &Case| match (suite::run(first, case), suite::run(second, case)) {
+        (Outcome::Performed(one), Outcome::Performed(other)) => difference(&one, &other),
+        _ => None,
+    };
+    let whole = case(seed, STEPS);
+    let found = part(&whole)?;
+    let least = shrink(&whole, &mut |case| part(case).is_some());
+    Some((part(&least).unwrap_or(found), least))
 }
 
 /// The fewest steps, leaving out one at a time, that still `differ`.

@@ -4,28 +4,15 @@
 use std::env;
 use std::sync::Arc;
 
-use conformance::case::Case;
-use conformance::generate::{self, Difference};
+use conformance::generate;
 use conformance::host::Host;
 use conformance::soft::Soft;
 use conformance::subject::Runner;
-use conformance::suite::{self, Outcome};
 
 /// Cases in a run that says nothing else.
 const CASES: u64 = 150;
-/// Steps of a case.
-const STEPS: usize = 40;
-
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Where the two machines part, if they do.
-fn parted(host: &Arc<dyn Runner>, soft: &Arc<dyn Runner>, case: &Case) -> Option<Difference> {
-    match (suite::run(host, case), suite::run(soft, case)) {
-        (Outcome::Performed(one), Outcome::Performed(other)) => generate::difference(&one, &other),
-        _ => None,
-    }
 }
 
 /// Seeded and bounded; the shortest form of a difference is printed as a case.
@@ -39,16 +26,8 @@ fn random_cases_show_the_same_on_host_and_soft() {
     let soft: Arc<dyn Runner> = Arc::new(Soft::new());
     let first = number("SEED", 1);
     for seed in first..first + number("CASES", CASES) {
-        let case = generate::case(seed, STEPS);
-        if parted(&host, &soft, &case).is_none() {
-            continue;
+        if let Some((difference, case)) = generate::parted(&host, &soft, seed) {
+            panic!("seed {seed}: {difference}\n{}", generate::written(&case));
         }
-        let least = generate::shrink(&case, &mut |case| parted(&host, &soft, case).is_some());
-        let Difference { step, first, second } =
-            parted(&host, &soft, &least).expect("shrinking keeps the difference");
-        panic!(
-            "seed {seed}: at {step}\n    host {first}\n    soft {second}\n{}",
-            generate::written(&least)
-        );
     }
 }

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use conformance::case;
+use conformance::{case, generate};
 use conformance::host::{AGENT, Host, Traced, agent};
 use conformance::subject::Runner;
 use conformance::suite::{self, Outcome};
 
 const USAGE: &str = "usage: conformance host|soft|traced [FILTER] [--json]
+       conformance random SEED CASES [FIRST SECOND]
 Performs the cases of conformance/cases whose theme/name contains FILTER.
-The runner traced takes the recto binary from $RECTO, or from beside this one.";
+The runner traced takes the recto binary from $RECTO, or from beside this one.
+random compares two runners, host and soft by default, on cases made from seeds.";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -21,6 +23,9 @@ fn main() -> ExitCode {
         && mode == AGENT
     {
         agent::serve(socket);
+    }
+    if args.first().is_some_and(|word| word == "random") {
+        return random(&args[1..]);
     }
     let json = args.iter().any(|arg| arg == "--json");
     let mut words = args
@@ -42,6 +47,33 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Two machines, side by side.
+fn random(args: &[String]) -> ExitCode {
+    let number = |place: usize| args.get(place).and_then(|text| text.parse().ok());
+    let name = |place: usize, default| args.get(place).map_or(default, String::as_str);
+    let (Some(seed), Some(cases)) = (number(0), number(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    let (first, second) = match (runner(name(2, "host")), runner(name(3, "soft"))) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(why), _) | (_, Err(why)) => {
+            eprintln!("conformance: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let seeds: std::ops::Range<u64> = seed..seed + cases;
+    let mut parted: u64 = 0;
+    for seed in seeds {
+        if let Some((difference, case)) = generate::parted(&first, &second, seed) {
+            parted += 1;
+            println!("seed {seed}: {difference}\n{}", generate::written(&case));
+        }
+    }
+    println!("{cases} cases, {parted} on which {} and {} part", first.name(), second.name());
+    if parted == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn runner(name: &str) -> Result<Arc<dyn Runner>, String> {

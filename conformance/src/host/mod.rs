@@ -52,6 +52,7 @@ impl Runner for Host {
             "root" => fs::metadata("/proc/self").is_ok_and(|own| owner(&own) == 0),
             "pkeys" => cpu_has("ospke"),
             "memory_failure" => Path::new("/proc/sys/vm/memory_failure_recovery").exists(),
+            "thp" => Path::new("/sys/kernel/mm/transparent_hugepage").exists(),
             "proc_mem" | "process_vm" | "mseal" | "guard" | "memfd" | "punch" | "tail"
             | "remap_file_pages" => true,
             _ => false,
