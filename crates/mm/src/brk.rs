@@ -6,7 +6,6 @@
 use addr::{Errno, PAGE_SHIFT, PAGE_SIZE, PgOff, VirtAddr, VirtRange, VmFlags};
 use vma::{MapPlan, MapScope, MmapHeld, MmapWrite, NewArea};
 
-use crate::layout::Image;
 use crate::limits::Resource;
 use crate::map::{MapFlags, Promise, Wanted};
 use crate::mm::{Guarded, Mm};
@@ -23,13 +22,22 @@ enum Moved<'m> {
     Grown { range: VirtRange, flags: VmFlags },
 }
 
+/// What brk looks at of the program in the space.
+#[derive(Clone, Copy, Debug)]
+struct Heap {
+    start: VirtAddr,
+    end: VirtAddr,
+    /// How large the initialised data is, which counts towards the same limit.
+    data_bytes: u64,
+}
+
 impl Mm {
     /// `brk`: asks for the heap to end at `end`; where it ends now.
     pub fn brk(&self, end: VirtAddr) -> VirtAddr {
         let mut held = self.write();
-        let before = self.image().clone();
-        let Ok(moved) = self.move_brk(&mut held, &before, end) else {
-            return before.brk;
+        let before = self.heap();
+        let Ok(moved) = self.move_brk(&mut held, before, end) else {
+            return before.end;
         };
         self.image().brk = end;
         match moved {
@@ -48,23 +56,28 @@ impl Mm {
         end
     }
 
+    fn heap(&self) -> Heap {
+        let image = self.image();
+        let data_bytes = image.end_data.as_u64().saturating_sub(image.start_data.as_u64());
+        Heap { start: image.start_brk, end: image.brk, data_bytes }
+    }
+
     /// The error is no errno that anybody sees: it only says that the heap stays.
     fn move_brk(
         &self,
         held: &mut MmapWrite<'_, Guarded>,
-        heap: &Image,
+        heap: Heap,
         end: VirtAddr,
     ) -> Result<Moved<'_>, Errno> {
-        if end < heap.start_brk {
+        if end < heap.start {
             return Err(Errno::EINVAL);
         }
-        let data = heap.end_data.as_u64().saturating_sub(heap.start_data.as_u64());
         let limit = self.limits().get(Resource::Data).soft;
-        if end.offset_from(heap.start_brk).saturating_add(data) > limit {
+        if end.offset_from(heap.start).saturating_add(heap.data_bytes) > limit {
             return Err(Errno::ENOMEM);
         }
         let new = end.align_up().ok_or(Errno::ENOMEM)?;
-        let old = heap.brk.align_up().ok_or(Errno::ENOMEM)?;
+        let old = heap.end.align_up().ok_or(Errno::ENOMEM)?;
         if new == old {
             return Ok(Moved::InPage);
         }

@@ -31,16 +31,27 @@ impl Mm {
     /// Those of mmap, found in the kernel's order. After a fixed mapping has removed what it covers,
     /// an error of the object leaves a hole.
     pub fn mmap(&self, request: &MapRequest) -> Result<VirtAddr, Errno> {
-        let wish = Wish::of(self, request)?;
         let mut held = self.write();
-        let region = wish.place(self, &held)?;
-        let (range, flags) = (region.range, region.flags);
-        self.map_region(&mut held, region)?;
+        let (range, populate) = self.map_locked(&mut held, request)?;
         drop(held);
-        if wish.wants_populate(flags) {
+        if populate {
             self.populate_ignoring_errors(range);
         }
         Ok(range.start())
+    }
+
+    /// `do_mmap`: where the mapping is, and whether its pages are to be faulted in once the lock is
+    /// let go.
+    pub(crate) fn map_locked(
+        &self,
+        held: &mut MmapWrite<'_, Guarded>,
+        request: &MapRequest,
+    ) -> Result<(VirtRange, bool), Errno> {
+        let wish = Wish::of(self, request)?;
+        let region = wish.place(self, held)?;
+        let (range, flags) = (region.range, region.flags);
+        self.map_region(held, region)?;
+        Ok((range, wish.wants_populate(flags)))
     }
 
     /// Where room for a mapping would be found, and whether a fixed one may be there

@@ -276,8 +276,9 @@ fn sealed_areas_stay() {
 #[test]
 fn file_pages_are_remapped() {
     let mut world = World::new(64);
+    world.first().map_shared(0, 4);
+    world.check();
     let space = world.first();
-    space.map_shared(0, 4);
     for page in 0..4 {
         space.write(at(page), 1 + page as u8).unwrap();
     }

@@ -343,7 +343,7 @@ impl Tally {
             last_end = vma.range.end();
             assert!(flags.access_within_may(), "inv 16");
             assert!(!flags.contains(VmFlags::SHARED) || flags.contains(VmFlags::MAYSHARE));
-            assert_eq!(vma.is_anonymous(), vma.file.is_none(), "inv 24");
+            assert!(!vma.is_anonymous() || vma.file.is_none(), "inv 24");
             let pages = vma.nr_pages();
             total += pages;
             locked += if flags.contains(VmFlags::LOCKED) { pages } else { 0 };

@@ -1,6 +1,13 @@
 //! The memory calls, against what the kernel documents and against a plain model of a space.
 
 mod basic;
+mod errors;
+mod family;
+mod hooks;
 mod kit;
+mod limits;
 mod model;
+mod placement;
 mod random;
+mod shortage;
+mod stress;
