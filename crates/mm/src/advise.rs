@@ -33,9 +33,13 @@ impl Mm {
         if !addr.is_page_aligned() {
             return Err(Errno::EINVAL);
         }
-        let bytes = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::EINVAL)?;
+        let bytes = len
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or(Errno::EINVAL)?;
         addr.checked_add(bytes).ok_or(Errno::EINVAL)?;
-        let Some(range) = VirtRange::from_len(addr, bytes) else { return Ok(()) };
+        let Some(range) = VirtRange::from_len(addr, bytes) else {
+            return Ok(());
+        };
         match advice {
             // The caller is not one who may break memory.
             Advice::HwPoison | Advice::SoftOffline => Err(Errno::EPERM),
@@ -73,7 +77,10 @@ impl Mm {
         let mut walk = Walk::over(range);
         while let Some((vma, _)) = walk.next(held.tree()) {
             may_discard(&vma, advice)?;
-            if vma.flags().intersects(VmFlags::LOCKED | VmFlags::PFNMAP | VmFlags::HUGETLB) {
+            if vma
+                .flags()
+                .intersects(VmFlags::LOCKED | VmFlags::PFNMAP | VmFlags::HUGETLB)
+            {
                 return Err(Errno::EINVAL);
             }
         }
@@ -98,7 +105,11 @@ enum Holes {
 
 impl Walk {
     fn over(range: VirtRange) -> Self {
-        Walk { range, next: range.start(), holes: Holes::None }
+        Walk {
+            range,
+            next: range.start(),
+            holes: Holes::None,
+        }
     }
 
     /// The next area and the part of it that lies in what is left of the range.

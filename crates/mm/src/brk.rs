@@ -58,8 +58,15 @@ impl Mm {
 
     fn heap(&self) -> Heap {
         let image = self.image();
-        let data_bytes = image.end_data.as_u64().saturating_sub(image.start_data.as_u64());
-        Heap { start: image.start_brk, end: image.brk, data_bytes }
+        let data_bytes = image
+            .end_data
+            .as_u64()
+            .saturating_sub(image.start_data.as_u64());
+        Heap {
+            start: image.start_brk,
+            end: image.brk,
+            data_bytes,
+        }
     }
 
     /// The error is no errno that anybody sees: it only says that the heap stays.
@@ -102,10 +109,16 @@ impl Mm {
         held: &mut MmapWrite<'_, Guarded>,
         range: VirtRange,
     ) -> Result<Moved<'_>, Errno> {
-        let wanted =
-            Wanted { addr: range.start(), bytes: range.bytes(), flags: MapFlags::FIXED };
+        let wanted = Wanted {
+            addr: range.start(),
+            bytes: range.bytes(),
+            flags: MapFlags::FIXED,
+        };
         self.room(held).find(wanted)?;
-        if !self.limits().may_lock_more(self.accounts(), held.def_flags, range.bytes()) {
+        if !self
+            .limits()
+            .may_lock_more(self.accounts(), held.def_flags, range.bytes())
+        {
             return Err(Errno::EAGAIN);
         }
         let guarded = VirtRange::from_len(range.start(), range.bytes() + PAGE_SIZE);
@@ -124,7 +137,9 @@ impl Mm {
         range: VirtRange,
     ) -> Result<VmFlags, Errno> {
         let flags = VmFlags::DATA_DEFAULT | VmFlags::ACCOUNT | held.def_flags;
-        if !self.limits().may_expand(self.accounts(), flags, range.pages())
+        if !self
+            .limits()
+            .may_expand(self.accounts(), flags, range.pages())
             || self.has_too_many_areas(held)
         {
             return Err(Errno::ENOMEM);

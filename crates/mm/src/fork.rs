@@ -41,11 +41,7 @@ impl Mm {
     }
 
     /// `dup_mmap`. On an error the child is as far as it came, and adds up.
-    fn copy_into(
-        &self,
-        parent_held: &mut MmapWrite<'_, Guarded>,
-        child: &Mm,
-    ) -> Result<(), Errno> {
+    fn copy_into(&self, parent_held: &mut MmapWrite<'_, Guarded>, child: &Mm) -> Result<(), Errno> {
         // Nobody else knows the child, so its lock is free.
         let mut child_held = child.mmap_lock().try_write().ok_or(Errno::EAGAIN)?;
         let plan = ForkPlan::decide(parent_held, &child_held, inherited)?;
@@ -96,7 +92,11 @@ impl Mm {
 /// From the first area to the last.
 fn span_of(held: &impl MmapHeld) -> Option<VirtRange> {
     let first = held.tree().iter().next()?.range.start();
-    let last = held.tree().find_prev(addr::VirtAddr::new(u64::MAX))?.range.end();
+    let last = held
+        .tree()
+        .find_prev(addr::VirtAddr::new(u64::MAX))?
+        .range
+        .end();
     VirtRange::new(first, last)
 }
 

@@ -57,7 +57,11 @@ impl Mm {
     /// Where room for a mapping would be found, and whether a fixed one may be there
     /// (`get_unmapped_area`).
     pub(crate) fn room<'a>(&'a self, held: &'a impl MmapHeld) -> Room<'a> {
-        Room { tree: held.tree(), layout: self.layout(), sysctl: self.sysctl() }
+        Room {
+            tree: held.tree(),
+            layout: self.layout(),
+            sysctl: self.sysctl(),
+        }
     }
 
     /// Whether there are more areas than there may be: nothing new is mapped then.
@@ -85,9 +89,19 @@ impl<'r> Wish<'r> {
             true => request.addr,
             false => round_hint(request.addr, mm.sysctl()),
         };
-        let bytes = request.len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
-        request.pgoff.checked_add(bytes >> PAGE_SHIFT).ok_or(Errno::EOVERFLOW)?;
-        Ok(Wish { request, addr, bytes })
+        let bytes = request
+            .len
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or(Errno::ENOMEM)?;
+        request
+            .pgoff
+            .checked_add(bytes >> PAGE_SHIFT)
+            .ok_or(Errno::EOVERFLOW)?;
+        Ok(Wish {
+            request,
+            addr,
+            bytes,
+        })
     }
 
     /// Where it goes and what it becomes, in the kernel's order of checks.
@@ -96,7 +110,11 @@ impl<'r> Wish<'r> {
             return Err(Errno::ENOMEM);
         }
         let flags = self.flags(held.def_flags);
-        let wanted = Wanted { addr: self.addr, bytes: self.bytes, flags: self.request.flags };
+        let wanted = Wanted {
+            addr: self.addr,
+            bytes: self.bytes,
+            flags: self.request.flags,
+        };
         let range = mm.room(held).find(wanted)?;
         let no_replace = self.request.flags.contains(MapFlags::FIXED_NOREPLACE);
         if no_replace && held.tree().find_intersection(range).is_some() {
@@ -113,7 +131,12 @@ impl<'r> Wish<'r> {
         if self.request.flags.contains(MapFlags::NORESERVE) && !never {
             flags |= VmFlags::NORESERVE;
         }
-        Ok(Region { range, flags, pgoff, target: &self.request.target })
+        Ok(Region {
+            range,
+            flags,
+            pgoff,
+            target: &self.request.target,
+        })
     }
 
     /// `calc_vm_prot_bits`, `calc_vm_flag_bits`, and what every mapping gets.
@@ -142,8 +165,15 @@ impl<'r> Wish<'r> {
     }
 
     fn of_object(&self, target: &ObjectTarget, flags: VmFlags) -> Result<VmFlags, Errno> {
-        let end = self.request.pgoff.checked_add(self.bytes >> PAGE_SHIFT).and_then(PgOff::bytes);
-        if target.max_bytes.is_some_and(|max| end.is_none_or(|end| end > max)) {
+        let end = self
+            .request
+            .pgoff
+            .checked_add(self.bytes >> PAGE_SHIFT)
+            .and_then(PgOff::bytes);
+        if target
+            .max_bytes
+            .is_some_and(|max| end.is_none_or(|end| end > max))
+        {
             return Err(Errno::EOVERFLOW);
         }
         let flags = match self.request.flags.kind() {

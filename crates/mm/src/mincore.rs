@@ -28,7 +28,9 @@ impl Mm {
         if !addr.is_page_aligned() {
             return Err(Errno::EINVAL);
         }
-        let end = addr.checked_add(len).filter(|end| *end <= self.layout().task_size());
+        let end = addr
+            .checked_add(len)
+            .filter(|end| *end <= self.layout().task_size());
         let end = end.and_then(VirtAddr::align_up).ok_or(Errno::ENOMEM)?;
         let mut next = addr;
         let mut bytes = Vec::new();
@@ -43,7 +45,11 @@ impl Mm {
     /// Looks at pages of the area at the start of `left`; the address after the last one.
     fn look_at_area(&self, left: VirtRange, bytes: &mut Vec<u8>) -> Result<VirtAddr, Errno> {
         let held = self.read();
-        let vma = held.tree().find(left.start()).cloned().ok_or(Errno::ENOMEM)?;
+        let vma = held
+            .tree()
+            .find(left.start())
+            .cloned()
+            .ok_or(Errno::ENOMEM)?;
         let pages = left.pages().min(CHUNK_PAGES);
         let chunk = VirtRange::from_len(left.start(), pages << PAGE_SHIFT).ok_or(Errno::ENOMEM)?;
         let part = vma.range.intersect(&chunk).ok_or(Errno::ENOMEM)?;
@@ -51,14 +57,12 @@ impl Mm {
         Ok(part.end())
     }
 
-    fn look(
-        &self,
-        held: &MmapRead<'_, Guarded>,
-        vma: &Vma,
-        part: VirtRange,
-        bytes: &mut Vec<u8>,
-    ) {
-        if vma.file.as_ref().is_some_and(|file| file.object().residency() == Residency::Hidden) {
+    fn look(&self, held: &MmapRead<'_, Guarded>, vma: &Vma, part: VirtRange, bytes: &mut Vec<u8>) {
+        if vma
+            .file
+            .as_ref()
+            .is_some_and(|file| file.object().residency() == Residency::Hidden)
+        {
             bytes.resize(part.pages() as usize, 1);
             return;
         }

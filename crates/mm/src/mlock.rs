@@ -13,8 +13,9 @@ use crate::map::{LockAllFlags, LockFlags};
 use crate::mm::{Guarded, Mm};
 
 /// Areas that are never locked, and silently so.
-const NEVER_LOCKED: VmFlags =
-    VmFlags::SPECIAL.union(VmFlags::HUGETLB).union(VmFlags::DROPPABLE);
+const NEVER_LOCKED: VmFlags = VmFlags::SPECIAL
+    .union(VmFlags::HUGETLB)
+    .union(VmFlags::DROPPABLE);
 
 impl Mm {
     /// `mlock`.
@@ -35,7 +36,11 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         let on_fault = flags.contains(LockFlags::ONFAULT);
-        let flags = if on_fault { VmFlags::LOCKED_MASK } else { VmFlags::LOCKED };
+        let flags = if on_fault {
+            VmFlags::LOCKED_MASK
+        } else {
+            VmFlags::LOCKED
+        };
         self.lock_range(addr, len, flags)
     }
 
@@ -62,11 +67,13 @@ impl Mm {
         drop(held);
         match VirtRange::from_len(start, bytes) {
             // `__mlock_posix_error_return`
-            Some(range) => self.populate_until_error(range).map_err(|errno| match errno {
-                Errno::EFAULT => Errno::ENOMEM,
-                Errno::ENOMEM => Errno::EAGAIN,
-                other => other,
-            }),
+            Some(range) => self
+                .populate_until_error(range)
+                .map_err(|errno| match errno {
+                    Errno::EFAULT => Errno::ENOMEM,
+                    Errno::ENOMEM => Errno::EAGAIN,
+                    other => other,
+                }),
             None => Ok(()),
         }
     }
@@ -129,7 +136,8 @@ impl Mm {
         }
         let pages = part.pages() as i64;
         let locked = |flags: VmFlags| i64::from(flags.contains(VmFlags::LOCKED));
-        self.accounts().account_locked(pages * (locked(after) - locked(before)));
+        self.accounts()
+            .account_locked(pages * (locked(after) - locked(before)));
         Ok(())
     }
 
@@ -170,7 +178,11 @@ impl Mm {
     /// `apply_mlockall_flags`. An area that cannot be marked is passed over.
     fn mark_everything(&self, held: &mut MmapWrite<'_, Guarded>, flags: LockAllFlags) {
         let on_fault = flags.contains(LockAllFlags::ONFAULT);
-        let mark = if on_fault { VmFlags::LOCKED_MASK } else { VmFlags::LOCKED };
+        let mark = if on_fault {
+            VmFlags::LOCKED_MASK
+        } else {
+            VmFlags::LOCKED
+        };
         held.def_flags -= VmFlags::LOCKED_MASK;
         if flags.contains(LockAllFlags::FUTURE) {
             held.def_flags |= mark;
@@ -178,7 +190,11 @@ impl Mm {
                 return;
             }
         }
-        let mark = if flags.contains(LockAllFlags::CURRENT) { mark } else { VmFlags::NONE };
+        let mark = if flags.contains(LockAllFlags::CURRENT) {
+            mark
+        } else {
+            VmFlags::NONE
+        };
         let mut next = VirtAddr::ZERO;
         while let Some(vma) = held.tree().find_next(next).cloned() {
             // Merges with areas below are behind `next`, and above are not looked at again in part.
@@ -192,6 +208,9 @@ impl Mm {
 /// The range that a lock call means: the start rounded down, the end up, in the kernel's wrapping
 /// arithmetic.
 fn whole_pages(addr: VirtAddr, len: u64) -> (VirtAddr, u64) {
-    let bytes = len.wrapping_add(addr.page_offset()).wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
+    let bytes = len
+        .wrapping_add(addr.page_offset())
+        .wrapping_add(PAGE_SIZE - 1)
+        & !(PAGE_SIZE - 1);
     (addr.align_down(), bytes)
 }

@@ -16,7 +16,10 @@ use vma::{Attributes, MmapHeld, MmapWrite, ModifyPlan, Vma};
 use crate::mm::{Guarded, Mm};
 
 const GROWS: Prot = Prot::GROWSDOWN.union(Prot::GROWSUP);
-const VALID: Prot = Prot::READ.union(Prot::WRITE).union(Prot::EXEC).union(Prot::SEM);
+const VALID: Prot = Prot::READ
+    .union(Prot::WRITE)
+    .union(Prot::EXEC)
+    .union(Prot::SEM);
 /// The only key there is without hardware for them: the default one.
 const DEFAULT_PKEY: i32 = 0;
 
@@ -49,7 +52,11 @@ impl Mm {
         prot: Prot,
         pkey: i32,
     ) -> Result<(), Errno> {
-        let pkey = if pkey == -1 { Pkey::Unchanged } else { Pkey::Set(pkey) };
+        let pkey = if pkey == -1 {
+            Pkey::Unchanged
+        } else {
+            Pkey::Set(pkey)
+        };
         self.protect(addr, len, prot, pkey)
     }
 
@@ -62,7 +69,9 @@ impl Mm {
         if len == 0 {
             return Ok(());
         }
-        let bytes = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
+        let bytes = len
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or(Errno::ENOMEM)?;
         let range = VirtRange::from_len(addr, bytes).ok_or(Errno::ENOMEM)?;
         if !(prot - VALID).is_empty() {
             return Err(Errno::EINVAL);
@@ -72,7 +81,12 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         let range = first_area(&held, range, grows)?;
-        let mut pass = Pass { mm: self, prot, pkey, populate: Vec::new() };
+        let mut pass = Pass {
+            mm: self,
+            prot,
+            pkey,
+            populate: Vec::new(),
+        };
         let done = pass.over(&mut held, range);
         drop(held);
         for range in pass.populate {
@@ -99,7 +113,11 @@ fn first_area(
         return Err(Errno::ENOMEM);
     }
     // No area grows upwards on this architecture.
-    if grows.contains(Prot::GROWSUP) { Err(Errno::EINVAL) } else { Ok(range) }
+    if grows.contains(Prot::GROWSUP) {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(range)
+    }
 }
 
 /// One call, over the areas of its range.
@@ -113,11 +131,7 @@ struct Pass<'m> {
 }
 
 impl Pass<'_> {
-    fn over(
-        &mut self,
-        held: &mut MmapWrite<'_, Guarded>,
-        range: VirtRange,
-    ) -> Result<(), Errno> {
+    fn over(&mut self, held: &mut MmapWrite<'_, Guarded>, range: VirtRange) -> Result<(), Errno> {
         let mut gather = Gather::new(self.mm.table(), self.mm.mmu(), range);
         let mut next = range.start();
         while next < range.end() {
@@ -200,7 +214,11 @@ impl Pass<'_> {
             }
             return Ok(none);
         }
-        let may = |flags| self.mm.limits().may_expand(self.mm.accounts(), flags, pages);
+        let may = |flags| {
+            self.mm
+                .limits()
+                .may_expand(self.mm.accounts(), flags, pages)
+        };
         if !may(*flags) && may(before) {
             return Err(Errno::ENOMEM);
         }

@@ -83,11 +83,7 @@ impl Mm {
         }
     }
 
-    fn remap(
-        &self,
-        held: &mut MmapWrite<'_, Guarded>,
-        wish: Wish,
-    ) -> Result<Remapped<'_>, Errno> {
+    fn remap(&self, held: &mut MmapWrite<'_, Guarded>, wish: Wish) -> Result<Remapped<'_>, Errno> {
         let max = held.rules().max_map_count;
         if wish.names_address() && held.tree().len() + 2 >= max.saturating_sub(3) {
             return Err(Errno::ENOMEM);
@@ -112,21 +108,23 @@ impl Mm {
     }
 
     /// Moves every area of the range, keeping the gaps between them.
-    fn move_areas(
-        &self,
-        held: &mut MmapWrite<'_, Guarded>,
-        wish: Wish,
-    ) -> Result<VirtAddr, Errno> {
+    fn move_areas(&self, held: &mut MmapWrite<'_, Guarded>, wish: Wish) -> Result<VirtAddr, Errno> {
         let end = wish.addr.checked_add(wish.old_bytes).ok_or(Errno::EFAULT)?;
         let mut first = None;
         let (mut next, mut target, mut last_end) = (wish.addr, wish.new_addr, wish.addr);
         while let Some(left) = VirtRange::new(next, end) {
-            let Some(vma) = held.tree().find_intersection(left).cloned() else { break };
+            let Some(vma) = held.tree().find_intersection(left).cloned() else {
+                break;
+            };
             if first.is_none() && vma.range.start() > wish.addr {
                 return Err(Errno::EFAULT);
             }
             let part = vma.range.intersect(&left).ok_or(Errno::EFAULT)?;
-            let gap = if first.is_some() { part.start().offset_from(last_end) } else { 0 };
+            let gap = if first.is_some() {
+                part.start().offset_from(last_end)
+            } else {
+                0
+            };
             last_end = vma.range.end();
             let one = Wish {
                 addr: part.start(),
@@ -166,13 +164,19 @@ impl Mm {
         if kept > vma.range.end().offset_from(wish.addr) {
             return Err(Errno::EFAULT);
         }
-        if grows { self.check_growth(vma, wish) } else { Ok(()) }
+        if grows {
+            self.check_growth(vma, wish)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_growth(&self, vma: &Arc<Vma>, wish: Wish) -> Result<(), Errno> {
         let flags = vma.flags();
         let pgoff = vma.pgoff_of(wish.addr).unwrap_or(vma.pgoff);
-        pgoff.checked_add(wish.new_bytes >> PAGE_SHIFT).ok_or(Errno::EINVAL)?;
+        pgoff
+            .checked_add(wish.new_bytes >> PAGE_SHIFT)
+            .ok_or(Errno::EINVAL)?;
         if flags.intersects(VmFlags::DONTEXPAND | VmFlags::PFNMAP) {
             return Err(Errno::EFAULT);
         }
@@ -180,7 +184,10 @@ impl Mm {
         if !self.limits().may_lock_more(self.accounts(), flags, more) {
             return Err(Errno::EAGAIN);
         }
-        if !self.limits().may_expand(self.accounts(), flags, more >> PAGE_SHIFT) {
+        if !self
+            .limits()
+            .may_expand(self.accounts(), flags, more >> PAGE_SHIFT)
+        {
             return Err(Errno::ENOMEM);
         }
         Ok(())
@@ -236,7 +243,8 @@ impl Wish {
 
     /// Whether the new address is the caller's choice or wish.
     fn names_address(&self) -> bool {
-        self.flags.intersects(RemapFlags::FIXED | RemapFlags::DONTUNMAP)
+        self.flags
+            .intersects(RemapFlags::FIXED | RemapFlags::DONTUNMAP)
     }
 
     fn resize(&self) -> Ordering {

@@ -16,9 +16,13 @@ impl Mm {
         if flags != 0 || !addr.is_page_aligned() {
             return Err(Errno::EINVAL);
         }
-        let bytes = len.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::EINVAL)?;
+        let bytes = len
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or(Errno::EINVAL)?;
         addr.checked_add(bytes).ok_or(Errno::EINVAL)?;
-        let Some(range) = VirtRange::from_len(addr, bytes) else { return Ok(()) };
+        let Some(range) = VirtRange::from_len(addr, bytes) else {
+            return Ok(());
+        };
         let mut held = self.write();
         if !is_covered(&held, range) {
             return Err(Errno::ENOMEM);
@@ -93,7 +97,11 @@ fn remapped(
     let area = first.flags();
     let file = first.file.clone().ok_or(Errno::EINVAL)?;
     let alike = held.tree().range(range).all(|vma| {
-        vma.flags() == area && vma.file.as_ref().is_some_and(|other| other.same_open_file(&file))
+        vma.flags() == area
+            && vma
+                .file
+                .as_ref()
+                .is_some_and(|other| other.same_open_file(&file))
     });
     if !area.contains(VmFlags::SHARED) || !alike || !is_covered(held, range) {
         return Err(Errno::EINVAL);

@@ -21,7 +21,11 @@ impl MappingSpace for Mm {
             EvenCows::Yes => MarkerFate::Dropped,
             EvenCows::No => MarkerFate::Kept,
         };
-        let zap = Zap { cows: even_cows, markers, memory: Memory::OfObject };
+        let zap = Zap {
+            cows: even_cows,
+            markers,
+            memory: Memory::OfObject,
+        };
         self.zap_without_flush(range, held, &mut gather, zap);
         self.flush_later(gather)
     }
@@ -33,7 +37,9 @@ impl MappingSpace for Mm {
         let writable = EntryFlags::WRITABLE | EntryFlags::DIRTY;
         while let Some(lock) = cursor.advance() {
             let entry = lock.read();
-            let private = entry.mapping().is_none_or(|leaf| self.is_private_page(leaf.pfn));
+            let private = entry
+                .mapping()
+                .is_none_or(|leaf| self.is_private_page(leaf.pfn));
             if private || !entry.flags().intersects(writable) {
                 continue;
             }
@@ -44,7 +50,10 @@ impl MappingSpace for Mm {
             }
         }
         drop(cursor);
-        Protected { nr_cleaned, flush: self.flush_later(gather) }
+        Protected {
+            nr_cleaned,
+            flush: self.flush_later(gather),
+        }
     }
 
     fn visit(&self, address: VirtAddr, pfn: Pfn, _held: &RmapRead<'_>) -> Option<MappedEntry> {
@@ -77,7 +86,9 @@ impl Mm {
     }
 
     fn is_private_page(&self, pfn: Pfn) -> bool {
-        self.arena().record(pfn).is_some_and(|record| record.is_anon())
+        self.arena()
+            .record(pfn)
+            .is_some_and(|record| record.is_anon())
     }
 
     /// That a page was written goes from the entry to the folio before anyone is told that the entry

@@ -58,7 +58,11 @@ impl Mm {
                 return Err(Errno::EBUSY);
             }
             next = vma.range.end();
-            let dirty = if flags.contains(SyncFlags::SYNC) { dirty_part(&vma, left) } else { None };
+            let dirty = if flags.contains(SyncFlags::SYNC) {
+                dirty_part(&vma, left)
+            } else {
+                None
+            };
             drop((held, vma));
             if let Some(dirty) = dirty {
                 dirty.sync()?;

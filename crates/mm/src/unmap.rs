@@ -64,10 +64,15 @@ impl Mm {
         let nr_accounted = plan.nr_pages_with(VmFlags::ACCOUNT);
         let nr_locked = plan.nr_pages_with(VmFlags::LOCKED);
         for part in plan.areas() {
-            self.accounts().account(part.flags(), -(part.range().pages() as i64));
+            self.accounts()
+                .account(part.flags(), -(part.range().pages() as i64));
         }
         self.accounts().account_locked(-(nr_locked as i64));
-        TakenOut { mm: self, removed: plan.commit(held), nr_accounted }
+        TakenOut {
+            mm: self,
+            removed: plan.commit(held),
+            nr_accounted,
+        }
     }
 }
 
@@ -98,7 +103,11 @@ impl TakenOut<'_> {
     /// Zaps the entries, frees the tables that nobody else needs, makes the machine forget, and
     /// tells the objects. Needs the mmap lock at least for reading, unless nobody else has the space.
     pub(crate) fn clear(self, charge: Charge) {
-        let TakenOut { mm, removed, nr_accounted } = self;
+        let TakenOut {
+            mm,
+            removed,
+            nr_accounted,
+        } = self;
         if let Some(gather) = gather_for(mm, &removed) {
             mm.clear_removed(removed, gather);
         }
@@ -109,7 +118,11 @@ impl TakenOut<'_> {
 
     /// As [`TakenOut::clear`], for the end of the whole space.
     pub(crate) fn clear_space(self) {
-        let TakenOut { mm, removed, nr_accounted } = self;
+        let TakenOut {
+            mm,
+            removed,
+            nr_accounted,
+        } = self;
         let gather = Gather::of_space(mm.table(), mm.mmu());
         mm.clear_removed(removed, gather);
         mm.commit().uncharge(nr_accounted);
@@ -127,7 +140,11 @@ impl Mm {
     fn clear_removed(&self, removed: Removed, mut gather: Gather<'_>) {
         for part in removed.areas() {
             let memory = Memory::of(part.ops());
-            let zap = Zap { cows: EvenCows::Yes, markers: MarkerFate::Dropped, memory };
+            let zap = Zap {
+                cows: EvenCows::Yes,
+                markers: MarkerFate::Dropped,
+                memory,
+            };
             self.zap(part.range(), &removed, &mut gather, zap);
         }
         let (unlinked, unclosed) = removed.unlink_rmap();

@@ -42,7 +42,11 @@ pub(crate) enum Memory {
 impl Memory {
     /// Of an area with these operations.
     pub(crate) fn of(ops: Option<&Arc<dyn VmOps>>) -> Self {
-        if ops.is_some() { Memory::OfObject } else { Memory::Anonymous }
+        if ops.is_some() {
+            Memory::OfObject
+        } else {
+            Memory::Anonymous
+        }
     }
 }
 

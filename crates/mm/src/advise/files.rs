@@ -15,7 +15,9 @@ use crate::mm::Mm;
 /// The pages of its object that a part of an area shows: first and last.
 fn pages_of(vma: &Vma, part: VirtRange) -> (PgOff, PgOff) {
     let first = vma.pgoff_of(part.start()).unwrap_or(vma.pgoff);
-    let last = first.checked_add((part.bytes() >> PAGE_SHIFT) - 1).unwrap_or(first);
+    let last = first
+        .checked_add((part.bytes() >> PAGE_SHIFT) - 1)
+        .unwrap_or(first);
     (first, last)
 }
 
@@ -25,7 +27,9 @@ impl Mm {
         let mut walk = Walk::over(range);
         loop {
             let next = walk.next(self.read().tree());
-            let Some((vma, part)) = next else { return walk.end() };
+            let Some((vma, part)) = next else {
+                return walk.end();
+            };
             let file = removable(&vma)?;
             let (first, last) = pages_of(&vma, part);
             drop(vma);
@@ -40,7 +44,9 @@ impl Mm {
         let mut walk = Walk::over(range);
         loop {
             let next = walk.next(self.read().tree());
-            let Some((vma, part)) = next else { return walk.end() };
+            let Some((vma, part)) = next else {
+                return walk.end();
+            };
             let (first, last) = pages_of(&vma, part);
             let object = vma.file.as_ref().map(|file| Arc::clone(file.object()));
             let fetch = object.and_then(|object| object.will_need(first, last));

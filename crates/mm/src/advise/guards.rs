@@ -35,7 +35,9 @@ impl Mm {
         let mut walk = Walk::over(range);
         loop {
             let held = self.read();
-            let Some((vma, part)) = walk.next(held.tree()) else { return walk.end() };
+            let Some((vma, part)) = walk.next(held.tree()) else {
+                return walk.end();
+            };
             may_discard(&vma, Advice::GuardInstall)?;
             let never = VmFlags::SPECIAL | VmFlags::HUGETLB | VmFlags::LOCKED;
             if vma.flags().intersects(never) {
@@ -91,7 +93,9 @@ impl Mm {
                 .slot_or_alloc(page, &pin, held, reserve)
                 .map_err(|_| Errno::ENOMEM)?;
             // A table that went away meanwhile is made again.
-            let Some(mut entry) = slot.lock() else { continue };
+            let Some(mut entry) = slot.lock() else {
+                continue;
+            };
             return Ok(match entry.install(held, guard()) {
                 Ok(()) => Install::Done,
                 Err(found) if is_guard(found.0) => Install::Done,

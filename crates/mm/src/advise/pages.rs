@@ -62,7 +62,11 @@ impl Mm {
     pub(super) fn drop_pages(&self, vma: &Vma, part: VirtRange, held: &impl Stable) {
         let mut gather = Gather::new(self.table(), self.mmu(), part);
         let memory = Memory::of(vma.ops());
-        let zap = Zap { cows: EvenCows::Yes, markers: MarkerFate::Kept, memory };
+        let zap = Zap {
+            cows: EvenCows::Yes,
+            markers: MarkerFate::Kept,
+            memory,
+        };
         self.zap(part, held, &mut gather, zap);
         gather.finish();
     }
@@ -77,7 +81,9 @@ impl Mm {
             if !entry.is_present() || entry.is_special() {
                 continue;
             }
-            let record = entry.mapping().and_then(|leaf| self.arena().record(leaf.pfn));
+            let record = entry
+                .mapping()
+                .and_then(|leaf| self.arena().record(leaf.pfn));
             let ours = record.is_some_and(|record| {
                 record.is_anon() && record.map_count() == 1 && !record.maybe_dma_pinned()
             });

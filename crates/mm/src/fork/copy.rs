@@ -73,8 +73,15 @@ impl<'c, 'g> Copy<'c, 'g> {
     }
 
     /// Copies the entries of one area.
-    pub(super) fn area(&mut self, pair: &Forked, gather: &mut Gather<'_>) -> Result<(), addr::Errno> {
-        let areas = Areas { pair, private: pair.parent.flags().is_cow_mapping() };
+    pub(super) fn area(
+        &mut self,
+        pair: &Forked,
+        gather: &mut Gather<'_>,
+    ) -> Result<(), addr::Errno> {
+        let areas = Areas {
+            pair,
+            private: pair.parent.flags().is_cow_mapping(),
+        };
         let (parent, child) = (self.parent, self.child);
         let mut cursor = parent.table().copy_to(
             child.table(),
@@ -84,7 +91,9 @@ impl<'c, 'g> Copy<'c, 'g> {
         );
         let mut tables = core::mem::take(&mut self.tables);
         loop {
-            let next = cursor.advance(&mut tables).map_err(|_| addr::Errno::ENOMEM)?;
+            let next = cursor
+                .advance(&mut tables)
+                .map_err(|_| addr::Errno::ENOMEM)?;
             let Some(entries) = next else { break };
             match self.entry(areas, entries, gather) {
                 Step::Copied => {}
@@ -106,11 +115,22 @@ impl<'c, 'g> Copy<'c, 'g> {
 
     fn allocate(&self) -> Result<FreshFolio, addr::Errno> {
         let charge = self.child.charge();
-        let request = AllocRequest { charge, ..AllocRequest::uninit(Purpose::Anon) };
-        self.child.arena().alloc(request).map_err(|_| addr::Errno::ENOMEM)
+        let request = AllocRequest {
+            charge,
+            ..AllocRequest::uninit(Purpose::Anon)
+        };
+        self.child
+            .arena()
+            .alloc(request)
+            .map_err(|_| addr::Errno::ENOMEM)
     }
 
-    fn entry(&mut self, areas: Areas<'_>, entries: &mut CopyPair<'_>, gather: &mut Gather<'_>) -> Step {
+    fn entry(
+        &mut self,
+        areas: Areas<'_>,
+        entries: &mut CopyPair<'_>,
+        gather: &mut Gather<'_>,
+    ) -> Step {
         let entry = entries.parent.read();
         match entry.mapping() {
             Some(leaf) => self.present(areas, entries, leaf, gather),
@@ -149,7 +169,9 @@ impl<'c, 'g> Copy<'c, 'g> {
         let mut flags = leaf.flags - EntryFlags::ACCESSED - EntryFlags::UFFD_WP;
         if areas.private {
             if flags.contains(EntryFlags::WRITABLE) {
-                entries.parent.restrict(self.parent_held, gather, EntryFlags::WRITABLE);
+                entries
+                    .parent
+                    .restrict(self.parent_held, gather, EntryFlags::WRITABLE);
                 flags -= EntryFlags::WRITABLE;
             }
         } else {
@@ -161,9 +183,13 @@ impl<'c, 'g> Copy<'c, 'g> {
 
     /// A page that a pin holds in place keeps its place: the child gets a copy, at once.
     fn copy_pinned(&mut self, areas: Areas<'_>, entries: &mut CopyPair<'_>, leaf: Leaf) -> Step {
-        let Some(mut frame) = self.frame.take() else { return Step::NeedsFrame };
+        let Some(mut frame) = self.frame.take() else {
+            return Step::NeedsFrame;
+        };
         let child = &areas.pair.child;
-        let Some(chain) = child.anon_chain() else { return Step::Refused };
+        let Some(chain) = child.anon_chain() else {
+            return Step::Refused;
+        };
         frame.copy_from(leaf.pfn);
         let index = linear_index(areas.pair, entries.parent.addr());
         let folio = frame.into_mapped_anon(chain.owner_of_exclusive(), index);
@@ -176,17 +202,28 @@ impl<'c, 'g> Copy<'c, 'g> {
 
     /// `copy_nonpresent_pte`.
     fn note(&mut self, areas: Areas<'_>, entries: &mut CopyPair<'_>, entry: Entry) -> Step {
-        let Some(note) = entry.non_present_kind() else { return Step::Copied };
+        let Some(note) = entry.non_present_kind() else {
+            return Step::Copied;
+        };
         let copy = match note {
             NonPresent::Migration { pfn, kind } if areas.private && kind != MigrationKind::Read => {
-                NonPresent::Migration { pfn, kind: MigrationKind::Read }
+                NonPresent::Migration {
+                    pfn,
+                    kind: MigrationKind::Read,
+                }
             }
-            NonPresent::DevicePrivate { pfn, writable: true } if areas.private => {
-                NonPresent::DevicePrivate { pfn, writable: false }
-            }
-            NonPresent::Swap { device, offset, .. } => {
-                NonPresent::Swap { device, offset, exclusive: false }
-            }
+            NonPresent::DevicePrivate {
+                pfn,
+                writable: true,
+            } if areas.private => NonPresent::DevicePrivate {
+                pfn,
+                writable: false,
+            },
+            NonPresent::Swap { device, offset, .. } => NonPresent::Swap {
+                device,
+                offset,
+                exclusive: false,
+            },
             NonPresent::Marker(markers) => {
                 let kept = markers - Markers::UFFD_WP;
                 if kept.is_empty() {
@@ -224,11 +261,17 @@ impl<'c, 'g> Copy<'c, 'g> {
 
     fn install(&self, entries: &mut CopyPair<'_>, new: Entry) {
         let done = entries.child.install(self.child_held, new);
-        debug_assert!(done.is_ok(), "inv 27: a child's entry was filled before its time");
+        debug_assert!(
+            done.is_ok(),
+            "inv 27: a child's entry was filled before its time"
+        );
     }
 }
 
 /// The page's place in anonymous memory.
 fn linear_index(pair: &Forked, page: VirtAddr) -> u64 {
-    pair.child.pgoff_of(page).unwrap_or(pair.child.pgoff).as_u64()
+    pair.child
+        .pgoff_of(page)
+        .unwrap_or(pair.child.pgoff)
+        .as_u64()
 }

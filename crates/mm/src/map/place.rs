@@ -73,12 +73,17 @@ impl Room<'_> {
                 return Some(hint);
             }
         }
-        let low = if wanted.flags.contains(MapFlags::ABOVE_4G) { SZ_4G } else { PAGE_SIZE };
+        let low = if wanted.flags.contains(MapFlags::ABOVE_4G) {
+            SZ_4G
+        } else {
+            PAGE_SIZE
+        };
         let mut high = self.layout.mmap_base();
         if hint.as_u64() > DEFAULT_MAP_WINDOW {
             high = high.checked_add(self.layout.task_size().as_u64() - DEFAULT_MAP_WINDOW)?;
         }
-        self.tree.highest_gap(&self.request(wanted, VirtAddr::new(low), high))
+        self.tree
+            .highest_gap(&self.request(wanted, VirtAddr::new(low), high))
     }
 
     fn bottom_up(&self, wanted: Wanted) -> Option<VirtAddr> {

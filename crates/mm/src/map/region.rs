@@ -34,12 +34,18 @@ impl<'m> Promise<'m> {
     /// Enters `pages` more.
     pub(crate) fn of(mm: &'m Mm, pages: u64) -> Result<Self, Errno> {
         mm.promise(pages)?;
-        Ok(Promise { commit: mm.commit(), pages })
+        Ok(Promise {
+            commit: mm.commit(),
+            pages,
+        })
     }
 
     /// Nothing promised.
     pub(crate) fn none(mm: &'m Mm) -> Self {
-        Promise { commit: mm.commit(), pages: 0 }
+        Promise {
+            commit: mm.commit(),
+            pages: 0,
+        }
     }
 
     /// Enters `pages` more beside what is promised already.
@@ -88,7 +94,11 @@ pub(crate) fn is_accountable(flags: VmFlags) -> bool {
 /// A number for the file behind shared anonymous memory, on the kernel's own mount (`shm_mnt`).
 fn unused_inode() -> InodeId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    InodeId { major: 0, minor: 1, ino: NEXT.fetch_add(1, Ordering::Relaxed) }
+    InodeId {
+        major: 0,
+        minor: 1,
+        ino: NEXT.fetch_add(1, Ordering::Relaxed),
+    }
 }
 
 impl Mm {
@@ -104,12 +114,20 @@ impl Mm {
         held: &mut MmapWrite<'_, Guarded>,
         region: Region<'_>,
     ) -> Result<Arc<Vma>, Errno> {
-        let Region { range, mut flags, pgoff, target } = region;
+        let Region {
+            range,
+            mut flags,
+            pgoff,
+            target,
+        } = region;
         let plan = match RemovePlan::decide(held, range) {
             Ok(plan) => plan,
             Err(refused) => return Err(refused.settle(held)),
         };
-        if !self.limits().may_expand(self.accounts(), flags, range.pages() - plan.nr_pages()) {
+        if !self
+            .limits()
+            .may_expand(self.accounts(), flags, range.pages() - plan.nr_pages())
+        {
             return Err(Errno::ENOMEM);
         }
         let mut promise = Promise::none(self);
@@ -174,15 +192,25 @@ impl Mm {
             private_data: described.private_data.clone(),
             ..Area::new(described.range(), described.flags, described.pgoff)
         };
-        Ok(NewArea { area, ops: described.ops })
+        Ok(NewArea {
+            area,
+            ops: described.ops,
+        })
     }
 
     /// `shmem_zero_setup`: an object of its own, promised in full.
     fn give_shared_memory(&self, described: &mut MapDescription) -> Result<(), Errno> {
         let pages = described.range().pages();
-        let promised = if described.flags.contains(VmFlags::NORESERVE) { 0 } else { pages };
+        let promised = if described.flags.contains(VmFlags::NORESERVE) {
+            0
+        } else {
+            pages
+        };
         self.promise(promised)?;
-        let promise = ObjectPromise { commit: Arc::clone(self.commit()), pages: promised };
+        let promise = ObjectPromise {
+            commit: Arc::clone(self.commit()),
+            pages: promised,
+        };
         let config = ShmemConfig::anonymous(pages << PAGE_SHIFT, unused_inode());
         let memory = Shmem::new(self.arena(), config);
         described.file = Some(memory.open_file());

@@ -42,7 +42,14 @@ impl MapRequest {
     /// An object, from its first page, anywhere.
     pub fn object(target: ObjectTarget, len: u64, prot: Prot, flags: MapFlags) -> Self {
         let target = MapTarget::Object(target);
-        MapRequest { addr: VirtAddr::ZERO, len, prot, flags, target, pgoff: PgOff::ZERO }
+        MapRequest {
+            addr: VirtAddr::ZERO,
+            len,
+            prot,
+            flags,
+            target,
+            pgoff: PgOff::ZERO,
+        }
     }
 
     /// The same at exactly `addr`, over whatever is there (`MAP_FIXED`).
@@ -191,7 +198,14 @@ impl MapDescription {
     }
 
     pub(crate) fn new(range: VirtRange, pgoff: PgOff, flags: VmFlags) -> Self {
-        MapDescription { range, pgoff, flags, file: None, ops: None, private_data: None }
+        MapDescription {
+            range,
+            pgoff,
+            flags,
+            file: None,
+            ops: None,
+            private_data: None,
+        }
     }
 }
 

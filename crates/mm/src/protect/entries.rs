@@ -28,7 +28,11 @@ impl Mm {
                 continue;
             }
             let writable = upgrade && self.can_change_writable(vma, entry, rights);
-            let rights = if writable { rights | EntryFlags::WRITABLE } else { rights };
+            let rights = if writable {
+                rights | EntryFlags::WRITABLE
+            } else {
+                rights
+            };
             let _before = lock.protect(held, gather, rights);
         }
     }
@@ -47,7 +51,9 @@ impl Mm {
         if entry.is_special() {
             return false;
         }
-        let record = entry.mapping().and_then(|leaf| self.arena().record(leaf.pfn));
+        let record = entry
+            .mapping()
+            .and_then(|leaf| self.arena().record(leaf.pfn));
         record.is_some_and(|record| record.is_anon() && record.has(FolioFlags::ANON_EXCLUSIVE))
     }
 }
@@ -55,12 +61,20 @@ impl Mm {
 /// A page that is elsewhere must not come back writable by itself.
 fn demote(lock: &mut EntryLock<'_>, held: &impl MayInstall, entry: Entry) {
     let demoted = match entry.non_present_kind() {
-        Some(NonPresent::Migration { pfn, kind: MigrationKind::Write }) => {
-            NonPresent::Migration { pfn, kind: MigrationKind::ReadExclusive }
-        }
-        Some(NonPresent::DevicePrivate { pfn, writable: true }) => {
-            NonPresent::DevicePrivate { pfn, writable: false }
-        }
+        Some(NonPresent::Migration {
+            pfn,
+            kind: MigrationKind::Write,
+        }) => NonPresent::Migration {
+            pfn,
+            kind: MigrationKind::ReadExclusive,
+        },
+        Some(NonPresent::DevicePrivate {
+            pfn,
+            writable: true,
+        }) => NonPresent::DevicePrivate {
+            pfn,
+            writable: false,
+        },
         _ => return,
     };
     let done = lock.install_over(held, entry, Entry::non_present(demoted));

@@ -42,13 +42,17 @@ impl Mm {
         moving: &Move,
         locks: NeedRmapLocks,
     ) -> Result<(), Errno> {
-        let Some((from, to)) = moving.entries() else { return Ok(()) };
+        let Some((from, to)) = moving.entries() else {
+            return Ok(());
+        };
         self.shift_entries(held, moving, (from, to), locks)
     }
 
     /// Moves them back, always under the rmap locks. The tables are there.
     pub(super) fn move_entries_back(&self, held: &MmapWrite<'_, Guarded>, moving: &Move) {
-        let Some((from, to)) = moving.entries() else { return };
+        let Some((from, to)) = moving.entries() else {
+            return;
+        };
         let done = self.shift_entries(held, moving, (to, from), NeedRmapLocks::Yes);
         debug_assert!(done.is_ok(), "the tables of the old place are gone");
     }

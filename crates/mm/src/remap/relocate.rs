@@ -52,7 +52,11 @@ impl Mm {
         }
         let keeps = wish.flags.contains(RemapFlags::DONTUNMAP);
         let pages = wish.old_bytes >> PAGE_SHIFT;
-        if keeps && !self.limits().may_expand(self.accounts(), vma.flags(), pages) {
+        if keeps
+            && !self
+                .limits()
+                .may_expand(self.accounts(), vma.flags(), pages)
+        {
             return Err(Errno::ENOMEM);
         }
         self.relocate(held, &vma, wish)
@@ -69,8 +73,16 @@ impl Mm {
         if wish.flags.contains(RemapFlags::FIXED) {
             flags |= MapFlags::FIXED;
         }
-        let addr = if wish.names_address() { wish.new_addr } else { VirtAddr::ZERO };
-        let target = self.room(held).find(Wanted { addr, bytes: wish.new_bytes, flags })?;
+        let addr = if wish.names_address() {
+            wish.new_addr
+        } else {
+            VirtAddr::ZERO
+        };
+        let target = self.room(held).find(Wanted {
+            addr,
+            bytes: wish.new_bytes,
+            flags,
+        })?;
         let moving = Move {
             vma: Arc::clone(vma),
             addr: wish.addr,
@@ -111,7 +123,9 @@ impl Mm {
         moving: &Move,
         placed: &Placed,
     ) -> Result<(), Errno> {
-        let Some(from) = moving.from else { return moving.ask_object(placed) };
+        let Some(from) = moving.from else {
+            return moving.ask_object(placed);
+        };
         self.make_tables(held, from, moving.target.start())?;
         self.move_entries(held, moving, placed.need_rmap_locks)?;
         moving.ask_object(placed).inspect_err(|_| {
@@ -170,7 +184,9 @@ impl Mm {
 impl Move {
     /// Asks the object whether the area may be split where the part begins and ends.
     fn may_split(&self) -> Result<(), Errno> {
-        let Some(ops) = self.vma.ops() else { return Ok(()) };
+        let Some(ops) = self.vma.ops() else {
+            return Ok(());
+        };
         if !ops.callbacks().contains(Callbacks::MAY_SPLIT) {
             return Ok(());
         }
@@ -219,5 +235,3 @@ impl Move {
         Some((from, to))
     }
 }
-
-

@@ -45,12 +45,7 @@ impl Mm {
 
     /// `vrm_can_expand_in_place`: the range ends where its area does, and what is behind is free and
     /// permitted.
-    fn has_room_behind(
-        &self,
-        held: &MmapWrite<'_, Guarded>,
-        vma: &Arc<Vma>,
-        wish: Wish,
-    ) -> bool {
+    fn has_room_behind(&self, held: &MmapWrite<'_, Guarded>, vma: &Arc<Vma>, wish: Wish) -> bool {
         if wish.old_bytes != vma.range.end().offset_from(wish.addr) {
             return false;
         }
@@ -72,7 +67,11 @@ impl Mm {
         bytes: u64,
     ) -> Result<(), Errno> {
         let pages = bytes >> PAGE_SHIFT;
-        let promised = if vma.flags().contains(VmFlags::ACCOUNT) { pages } else { 0 };
+        let promised = if vma.flags().contains(VmFlags::ACCOUNT) {
+            pages
+        } else {
+            0
+        };
         let promise = Promise::of(self, promised)?;
         let placed = MapPlan::extend(held, vma, bytes)?.commit(held);
         promise.keep();
@@ -84,7 +83,9 @@ impl Mm {
 impl Wish {
     /// What a shrink unmaps.
     pub(super) fn tail(&self, mm: &Mm) -> Result<Option<VirtRange>, Errno> {
-        let Some(bytes) = self.old_bytes.checked_sub(self.new_bytes) else { return Ok(None) };
+        let Some(bytes) = self.old_bytes.checked_sub(self.new_bytes) else {
+            return Ok(None);
+        };
         if bytes == 0 {
             return Ok(None);
         }

@@ -18,7 +18,10 @@ fn mapped_memory_is_zero_and_keeps_what_is_written() {
     space.write(at(3), 7).unwrap();
     assert_eq!(space.read(at(3)).unwrap(), 7);
     space.unmap(2, 3).unwrap();
-    assert_eq!(space.areas(), [(0, 2, "rw-p".into()), (5, 3, "rw-p".into())]);
+    assert_eq!(
+        space.areas(),
+        [(0, 2, "rw-p".into()), (5, 3, "rw-p".into())]
+    );
     assert!(space.read(at(3)).is_err());
     world.check();
     world.end();
@@ -40,7 +43,10 @@ fn rights_are_taken_and_given_back() {
     assert_eq!(space.areas(), [(0, 4, "rw-p".into())]);
     space.write(at(1), 6).unwrap();
     assert_eq!(space.protect(3, 4, Prot::READ), Err(Errno::ENOMEM));
-    assert_eq!(space.areas(), [(0, 3, "rw-p".into()), (3, 1, "r--p".into())]);
+    assert_eq!(
+        space.areas(),
+        [(0, 3, "rw-p".into()), (3, 1, "r--p".into())]
+    );
     world.check();
     world.end();
 }

@@ -20,21 +20,48 @@ fn mmap_refuses() {
     let world = World::new(64);
     let mm = &world.first().mm;
     let map = |request: MapRequest| mm.mmap(&request);
-    let flags = |flags: MapFlags| MapRequest { flags: MapFlags::ANONYMOUS | flags, ..anon(4096) };
+    let flags = |flags: MapFlags| MapRequest {
+        flags: MapFlags::ANONYMOUS | flags,
+        ..anon(4096)
+    };
     assert_eq!(map(anon(0)), Err(Errno::EINVAL));
     assert_eq!(map(anon(u64::MAX)), Err(Errno::ENOMEM));
     assert_eq!(map(anon(TOP + 4096)), Err(Errno::ENOMEM));
-    assert_eq!(map(anon(4096).from_page(PgOff::new(u64::MAX))), Err(Errno::EOVERFLOW));
+    assert_eq!(
+        map(anon(4096).from_page(PgOff::new(u64::MAX))),
+        Err(Errno::EOVERFLOW)
+    );
     assert_eq!(map(anon(4096).with(MapFlags::HUGETLB)), Err(Errno::EINVAL));
     assert_eq!(map(flags(MapFlags::empty())), Err(Errno::EINVAL));
-    assert_eq!(map(flags(MapFlags::from_bits_retain(5))), Err(Errno::EINVAL));
+    assert_eq!(
+        map(flags(MapFlags::from_bits_retain(5))),
+        Err(Errno::EINVAL)
+    );
     assert_eq!(map(flags(MapFlags::SHARED_VALIDATE)), Err(Errno::EINVAL));
-    assert_eq!(map(flags(MapFlags::SHARED | MapFlags::GROWSDOWN)), Err(Errno::EINVAL));
-    assert_eq!(map(flags(MapFlags::DROPPABLE | MapFlags::LOCKED)), Err(Errno::EINVAL));
-    assert_eq!(map(flags(MapFlags::DROPPABLE | MapFlags::GROWSDOWN)), Err(Errno::EINVAL));
-    assert_eq!(map(anon(4096).fixed_at(VirtAddr::new(BASE_ODD))), Err(Errno::EINVAL));
-    assert_eq!(map(anon(4096).fixed_at(VirtAddr::new(4096))), Err(Errno::EPERM));
-    assert_eq!(map(anon(8192).fixed_at(VirtAddr::new(TOP - 4096))), Err(Errno::ENOMEM));
+    assert_eq!(
+        map(flags(MapFlags::SHARED | MapFlags::GROWSDOWN)),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        map(flags(MapFlags::DROPPABLE | MapFlags::LOCKED)),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        map(flags(MapFlags::DROPPABLE | MapFlags::GROWSDOWN)),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        map(anon(4096).fixed_at(VirtAddr::new(BASE_ODD))),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        map(anon(4096).fixed_at(VirtAddr::new(4096))),
+        Err(Errno::EPERM)
+    );
+    assert_eq!(
+        map(anon(8192).fixed_at(VirtAddr::new(TOP - 4096))),
+        Err(Errno::ENOMEM)
+    );
     assert!(world.first().areas().is_empty());
     world.end();
 }
@@ -47,10 +74,22 @@ fn mmap_finds_errors_in_the_kernels_order() {
     let world = World::new(64);
     let mm = &world.first().mm;
     // No length before an offset that wraps; an address that cannot be before a wrong type.
-    let request = MapRequest { flags: MapFlags::ANONYMOUS, ..anon(0) };
-    assert_eq!(mm.mmap(&request.from_page(PgOff::new(u64::MAX))), Err(Errno::EINVAL));
-    let request = MapRequest { flags: MapFlags::ANONYMOUS, ..anon(4096) };
-    assert_eq!(mm.mmap(&request.clone().fixed_at(VirtAddr::new(4096))), Err(Errno::EPERM));
+    let request = MapRequest {
+        flags: MapFlags::ANONYMOUS,
+        ..anon(0)
+    };
+    assert_eq!(
+        mm.mmap(&request.from_page(PgOff::new(u64::MAX))),
+        Err(Errno::EINVAL)
+    );
+    let request = MapRequest {
+        flags: MapFlags::ANONYMOUS,
+        ..anon(4096)
+    };
+    assert_eq!(
+        mm.mmap(&request.clone().fixed_at(VirtAddr::new(4096))),
+        Err(Errno::EPERM)
+    );
     // Locking that is not allowed before a wrong type.
     mm.limits().set(Resource::Memlock, Rlimit::both(0));
     assert_eq!(mm.mmap(&request.with(MapFlags::LOCKED)), Err(Errno::EPERM));
@@ -85,13 +124,31 @@ fn mprotect_refuses() {
     assert_eq!(space.mm.mprotect(odd, 4096, both), Err(Errno::EINVAL));
     assert_eq!(space.mm.mprotect(odd, 0, Prot::READ), Err(Errno::EINVAL));
     assert_eq!(protect(0, 0, Prot::from_bits_retain(0x80)), Ok(()));
-    assert_eq!(protect(0, u64::MAX, Prot::from_bits_retain(0x80)), Err(Errno::ENOMEM));
-    assert_eq!(protect(0, 4096, Prot::from_bits_retain(0x80)), Err(Errno::EINVAL));
+    assert_eq!(
+        protect(0, u64::MAX, Prot::from_bits_retain(0x80)),
+        Err(Errno::ENOMEM)
+    );
+    assert_eq!(
+        protect(0, 4096, Prot::from_bits_retain(0x80)),
+        Err(Errno::EINVAL)
+    );
     assert_eq!(protect(10, 4096, Prot::READ), Err(Errno::ENOMEM));
-    assert_eq!(protect(10, 4096, Prot::READ | Prot::GROWSDOWN), Err(Errno::ENOMEM));
-    assert_eq!(protect(0, 4096, Prot::READ | Prot::GROWSDOWN), Err(Errno::EINVAL));
-    assert_eq!(protect(0, 4096, Prot::READ | Prot::GROWSUP), Err(Errno::EINVAL));
-    assert_eq!(space.mm.pkey_mprotect(at(10), 4096, RW, 3), Err(Errno::EINVAL));
+    assert_eq!(
+        protect(10, 4096, Prot::READ | Prot::GROWSDOWN),
+        Err(Errno::ENOMEM)
+    );
+    assert_eq!(
+        protect(0, 4096, Prot::READ | Prot::GROWSDOWN),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        protect(0, 4096, Prot::READ | Prot::GROWSUP),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        space.mm.pkey_mprotect(at(10), 4096, RW, 3),
+        Err(Errno::EINVAL)
+    );
     assert_eq!(space.mm.pkey_mprotect(at(0), 4096, RW, 0), Ok(()));
     assert_eq!(space.mm.pkey_mprotect(at(0), 4096, RW, -1), Ok(()));
     world.end();
@@ -102,10 +159,15 @@ fn mprotect_refuses() {
 fn mprotect_of_a_stack_reaches_down() {
     let mut world = World::new(64);
     let space = world.first();
-    space.map(4, 4, RW, MapFlags::PRIVATE | MapFlags::GROWSDOWN).unwrap();
+    space
+        .map(4, 4, RW, MapFlags::PRIVATE | MapFlags::GROWSDOWN)
+        .unwrap();
     space.write(at(4), 1).unwrap();
     assert_eq!(space.protect(6, 1, Prot::READ | Prot::GROWSDOWN), Ok(()));
-    assert_eq!(space.areas(), [(4, 3, "r--p".into()), (7, 1, "rw-p".into())]);
+    assert_eq!(
+        space.areas(),
+        [(4, 3, "r--p".into()), (7, 1, "rw-p".into())]
+    );
     world.check();
     world.end();
 }
@@ -148,8 +210,14 @@ fn madvise_refuses() {
     space.map_shared(8, 1);
     let advise = |page, pages, advice| space.mm.madvise(at(page), bytes(pages), advice);
     let odd = VirtAddr::new(BASE_ODD);
-    assert_eq!(space.mm.madvise(odd, 4096, Advice::Normal), Err(Errno::EINVAL));
-    assert_eq!(space.mm.madvise(at(0), u64::MAX, Advice::Normal), Err(Errno::EINVAL));
+    assert_eq!(
+        space.mm.madvise(odd, 4096, Advice::Normal),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        space.mm.madvise(at(0), u64::MAX, Advice::Normal),
+        Err(Errno::EINVAL)
+    );
     assert_eq!(space.mm.madvise(at(0), 0, Advice::Free), Ok(()));
     assert_eq!(advise(0, 4, Advice::DontNeed), Err(Errno::ENOMEM));
     assert_eq!(advise(4, 1, Advice::Sequential), Err(Errno::ENOMEM));
@@ -159,7 +227,12 @@ fn madvise_refuses() {
     assert_eq!(advise(0, 1, Advice::HwPoison), Err(Errno::EPERM));
     assert_eq!(advise(0, 1, Advice::HugePage), Ok(()));
     space.mm.mlock(at(0), 4096).unwrap();
-    for advice in [Advice::DontNeed, Advice::Free, Advice::Cold, Advice::GuardInstall] {
+    for advice in [
+        Advice::DontNeed,
+        Advice::Free,
+        Advice::Cold,
+        Advice::GuardInstall,
+    ] {
         assert_eq!(advise(0, 1, advice), Err(Errno::EINVAL), "{advice:?}");
     }
     assert_eq!(advise(0, 1, Advice::DontNeedLocked), Ok(()));
@@ -177,7 +250,10 @@ fn locking_refuses() {
     let space = world.first();
     space.map_private(0, 4);
     let mm = &space.mm;
-    assert_eq!(mm.mlock2(at(0), 4096, LockFlags::from_bits_retain(2)), Err(Errno::EINVAL));
+    assert_eq!(
+        mm.mlock2(at(0), 4096, LockFlags::from_bits_retain(2)),
+        Err(Errno::EINVAL)
+    );
     assert_eq!(mm.mlock(at(0), u64::MAX - 8192), Err(Errno::EINVAL));
     assert_eq!(mm.mlock(at(3), 8192), Err(Errno::ENOMEM));
     assert_eq!(mm.mlockall(LockAllFlags::empty()), Err(Errno::EINVAL));
@@ -207,9 +283,18 @@ fn msync_answers() {
     space.map_private(4, 1);
     let sync = |page, pages, flags| space.mm.msync(at(page), bytes(pages), flags);
     let odd = VirtAddr::new(BASE_ODD);
-    assert_eq!(space.mm.msync(odd, 4096, SyncFlags::SYNC), Err(Errno::EINVAL));
-    assert_eq!(sync(0, 1, SyncFlags::SYNC | SyncFlags::ASYNC), Err(Errno::EINVAL));
-    assert_eq!(sync(0, 1, SyncFlags::from_bits_retain(8)), Err(Errno::EINVAL));
+    assert_eq!(
+        space.mm.msync(odd, 4096, SyncFlags::SYNC),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        sync(0, 1, SyncFlags::SYNC | SyncFlags::ASYNC),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        sync(0, 1, SyncFlags::from_bits_retain(8)),
+        Err(Errno::EINVAL)
+    );
     assert_eq!(sync(0, 0, SyncFlags::SYNC), Ok(()));
     assert_eq!(sync(0, 2, SyncFlags::SYNC), Ok(()));
     assert_eq!(sync(0, 5, SyncFlags::SYNC), Err(Errno::ENOMEM));
@@ -263,7 +348,10 @@ fn sealed_areas_stay() {
     assert_eq!(mm.mseal(at(1), 8192, 0), Ok(()));
     assert_eq!(space.unmap(0, 4), Err(Errno::EPERM));
     assert_eq!(space.protect(1, 1, Prot::READ), Err(Errno::EPERM));
-    assert_eq!(space.remap(1, (2, 1), RemapFlags::empty(), 0), Err(Errno::EPERM));
+    assert_eq!(
+        space.remap(1, (2, 1), RemapFlags::empty(), 0),
+        Err(Errno::EPERM)
+    );
     assert_eq!(space.map(2, 1, RW, MapFlags::PRIVATE), Err(Errno::EPERM));
     // It can be written anyway, so it may be discarded.
     assert_eq!(mm.madvise(at(1), 4096, Advice::DontNeed), Ok(()));
@@ -284,7 +372,9 @@ fn file_pages_are_remapped() {
     }
     let none = MapFlags::empty();
     let remap = |page, pages, to| {
-        space.mm.remap_file_pages(at(page), bytes(pages), Prot::NONE, (PgOff::new(to), none))
+        space
+            .mm
+            .remap_file_pages(at(page), bytes(pages), Prot::NONE, (PgOff::new(to), none))
     };
     assert_eq!(remap(0, 2, 2), Ok(()));
     assert_eq!(space.read(at(0)).unwrap(), 3);

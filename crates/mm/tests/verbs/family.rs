@@ -83,7 +83,11 @@ fn pinned_pages_are_copied_for_the_child() {
     let kept = space.mm.rss().fault_counts().cow_copied;
     space.write(at(1), 8).unwrap();
     assert_eq!(child.read(at(1)).unwrap(), 7);
-    assert_eq!(space.mm.rss().fault_counts().cow_copied, kept, "the pinned page stays in place");
+    assert_eq!(
+        space.mm.rss().fault_counts().cow_copied,
+        kept,
+        "the pinned page stays in place"
+    );
     space.write(at(0), 8).unwrap();
     assert_eq!(child.read(at(0)).unwrap(), 7);
     drop(pins);

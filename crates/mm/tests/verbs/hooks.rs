@@ -28,11 +28,20 @@ fn pages(range: VirtRange) -> (u64, u64) {
 impl Diary {
     fn write(&self, what: &str, area: &object::Area) {
         let (from, to) = pages(area.range);
-        self.lines.lock().unwrap().push(format!("{what} {from}..{to} @{}", area.pgoff.as_u64()));
+        self.lines
+            .lock()
+            .unwrap()
+            .push(format!("{what} {from}..{to} @{}", area.pgoff.as_u64()));
     }
 
     fn ask(&self, what: &'static str) -> Result<(), Errno> {
-        match self.forbids.lock().unwrap().iter().find(|(which, _)| *which == what) {
+        match self
+            .forbids
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|(which, _)| *which == what)
+        {
             Some((_, errno)) => Err(*errno),
             None => Ok(()),
         }
@@ -94,7 +103,10 @@ impl VmOps for Ops {
 
 impl MapPrepare for Diary {
     fn prepare(&self, description: &mut MapDescription) -> Result<(), Errno> {
-        self.lines.lock().unwrap().push(format!("prepare @{}", description.pgoff.as_u64()));
+        self.lines
+            .lock()
+            .unwrap()
+            .push(format!("prepare @{}", description.pgoff.as_u64()));
         self.ask("prepare")
     }
 }
@@ -116,7 +128,10 @@ fn every_open_has_its_close() {
     map_object(space, &diary, 0, 8).unwrap();
     assert_eq!(diary.read(), ["prepare @0"]);
     space.unmap(3, 2).unwrap();
-    assert_eq!(diary.read(), ["open 0..3 @0", "open 5..8 @5", "close 3..5 @3"]);
+    assert_eq!(
+        diary.read(),
+        ["open 0..3 @0", "open 5..8 @5", "close 3..5 @3"]
+    );
     let child = space.fork().unwrap();
     assert_eq!(diary.read(), ["open 0..3 @0", "open 5..8 @5"]);
     drop(child);
@@ -137,10 +152,16 @@ fn a_move_tells_the_object_and_can_be_refused() {
     diary.read();
     let fixed = RemapFlags::MAYMOVE | RemapFlags::FIXED;
     space.remap(0, (4, 4), fixed, 20).unwrap();
-    assert_eq!(diary.read(), ["open 20..24 @0", "mremap 20..24 @0", "close 0..4 @0"]);
+    assert_eq!(
+        diary.read(),
+        ["open 20..24 @0", "mremap 20..24 @0", "close 0..4 @0"]
+    );
     diary.forbid("mremap", Errno::ENXIO);
     assert_eq!(space.remap(20, (4, 4), fixed, 0), Err(Errno::ENXIO));
-    assert_eq!(diary.read(), ["open 0..4 @0", "mremap 0..4 @0", "close 0..4 @0"]);
+    assert_eq!(
+        diary.read(),
+        ["open 0..4 @0", "mremap 0..4 @0", "close 0..4 @0"]
+    );
     assert_eq!(space.areas(), [(20, 4, "rw-s".into())]);
     // Growing in place says nothing; the tail of a shrink is unmapped like any other memory.
     diary.allow_all();
@@ -165,7 +186,10 @@ fn a_split_can_be_refused() {
     assert_eq!(space.unmap(1, 1), Err(Errno::EINVAL));
     assert_eq!(space.protect(1, 1, Prot::READ), Err(Errno::EINVAL));
     assert_eq!(space.remap(1, (1, 1), fixed, 20), Err(Errno::EINVAL));
-    assert_eq!(space.mm.madvise(at(1), bytes(1), Advice::DontFork), Err(Errno::EINVAL));
+    assert_eq!(
+        space.mm.madvise(at(1), bytes(1), Advice::DontFork),
+        Err(Errno::EINVAL)
+    );
     assert_eq!(space.map(1, 1, RW, MapFlags::PRIVATE), Err(Errno::EINVAL));
     assert_eq!(space.areas(), [(0, 4, "rw-s".into())]);
     assert_eq!(space.unmap(0, 4), Ok(()));
@@ -185,7 +209,10 @@ fn a_protection_can_be_refused() {
     diary.forbid("mprotect", Errno::EROFS);
     assert_eq!(space.protect(0, 4, Prot::READ), Err(Errno::EROFS));
     // What lies below stays changed.
-    assert_eq!(space.areas(), [(0, 2, "r--p".into()), (2, 2, "rw-s".into())]);
+    assert_eq!(
+        space.areas(),
+        [(0, 2, "r--p".into()), (2, 2, "rw-s".into())]
+    );
     world.check();
     world.end();
 }
@@ -201,7 +228,10 @@ fn a_mapping_that_its_object_refuses_leaves_the_hole() {
     space.write(at(1), 1).unwrap();
     diary.forbid("prepare", Errno::ENODEV);
     assert_eq!(map_object(space, &diary, 1, 2), Err(Errno::ENODEV));
-    assert_eq!(space.areas(), [(0, 1, "rw-p".into()), (3, 1, "rw-p".into())]);
+    assert_eq!(
+        space.areas(),
+        [(0, 1, "rw-p".into()), (3, 1, "rw-p".into())]
+    );
     assert_eq!(diary.read(), ["prepare @0"]);
     world.check();
     world.end();
@@ -218,25 +248,56 @@ fn what_the_file_does_not_allow_is_refused() {
         target.rights = rights;
         target.max_bytes = Some(bytes(8));
         let request = MapRequest::object(target, bytes(2), prot, flags);
-        space.mm.mmap(&request.fixed_at(at(0))).map(|_| space.tree().find(at(0)).unwrap().flags())
+        space
+            .mm
+            .mmap(&request.fixed_at(at(0)))
+            .map(|_| space.tree().find(at(0)).unwrap().flags())
     };
     let (read, write) = (FileRights::READ, FileRights::WRITE);
     let (shared, private) = (MapFlags::SHARED, MapFlags::PRIVATE);
     assert_eq!(map(write, Prot::READ, private), Err(Errno::EACCES));
     assert_eq!(map(read, RW, shared), Err(Errno::EACCES));
-    assert_eq!(map(read | write | FileRights::SWAP_FILE, RW, shared), Err(Errno::ETXTBSY));
+    assert_eq!(
+        map(read | write | FileRights::SWAP_FILE, RW, shared),
+        Err(Errno::ETXTBSY)
+    );
     let append = read | write | FileRights::APPEND_ONLY;
     assert_eq!(map(append, Prot::READ, shared), Err(Errno::EACCES));
-    assert_eq!(map(read | FileRights::NO_EXEC, Prot::EXEC, private), Err(Errno::EPERM));
-    assert_eq!(map(read | FileRights::NO_MMAP, Prot::READ, private), Err(Errno::ENODEV));
-    assert_eq!(map(read, Prot::READ, private | MapFlags::GROWSDOWN), Err(Errno::EINVAL));
-    assert_eq!(map(read, Prot::READ, MapFlags::DROPPABLE), Err(Errno::EINVAL));
-    assert_eq!(map(read, Prot::READ, private | MapFlags::HUGETLB), Err(Errno::EINVAL));
+    assert_eq!(
+        map(read | FileRights::NO_EXEC, Prot::EXEC, private),
+        Err(Errno::EPERM)
+    );
+    assert_eq!(
+        map(read | FileRights::NO_MMAP, Prot::READ, private),
+        Err(Errno::ENODEV)
+    );
+    assert_eq!(
+        map(read, Prot::READ, private | MapFlags::GROWSDOWN),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        map(read, Prot::READ, MapFlags::DROPPABLE),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        map(read, Prot::READ, private | MapFlags::HUGETLB),
+        Err(Errno::EINVAL)
+    );
     let validate = MapFlags::SHARED_VALIDATE;
-    assert_eq!(map(read, Prot::READ, validate | MapFlags::SYNC), Err(Errno::EOPNOTSUPP));
+    assert_eq!(
+        map(read, Prot::READ, validate | MapFlags::SYNC),
+        Err(Errno::EOPNOTSUPP)
+    );
     let sync = read | FileRights::SYNC;
-    assert!(map(sync, Prot::READ, validate | MapFlags::SYNC).unwrap().contains(VmFlags::SYNC));
-    assert_eq!(map(read | write | FileRights::SEALED_WRITE, RW, shared), Err(Errno::EPERM));
+    assert!(
+        map(sync, Prot::READ, validate | MapFlags::SYNC)
+            .unwrap()
+            .contains(VmFlags::SYNC)
+    );
+    assert_eq!(
+        map(read | write | FileRights::SEALED_WRITE, RW, shared),
+        Err(Errno::EPERM)
+    );
     // Shared, but not writable by anyone who has the file open for reading only.
     let flags = map(read, Prot::READ, shared).unwrap();
     assert!(flags.contains(VmFlags::MAYSHARE));

@@ -74,14 +74,19 @@ impl Space {
         access: Access,
         act: impl FnOnce(Pfn) -> R,
     ) -> Result<R, FaultError> {
-        let wanted = if access == Access::Write { Prot::WRITE } else { Prot::READ };
+        let wanted = if access == Access::Write {
+            Prot::WRITE
+        } else {
+            Prot::READ
+        };
         for _ in 0..10_000 {
             let mut cached = self.tlb.cached.lock().unwrap();
             if let Some(pfn) = self.look_up(&mut cached, addr, wanted) {
                 return Ok(act(pfn));
             }
             drop(cached);
-            self.mm.handle_fault(&FaultInfo::missing(addr, access, Mode::User))?;
+            self.mm
+                .handle_fault(&FaultInfo::missing(addr, access, Mode::User))?;
         }
         panic!("no progress at {addr:x}");
     }
@@ -130,7 +135,13 @@ impl Space {
     }
 
     /// Maps anonymous memory at page `page` of the window.
-    pub(crate) fn map(&self, page: u64, pages: u64, prot: Prot, flags: MapFlags) -> Result<VirtAddr, Errno> {
+    pub(crate) fn map(
+        &self,
+        page: u64,
+        pages: u64,
+        prot: Prot,
+        flags: MapFlags,
+    ) -> Result<VirtAddr, Errno> {
         let mut request = MapRequest::anonymous(bytes(pages), prot).fixed_at(at(page));
         request.flags = flags | MapFlags::ANONYMOUS | MapFlags::FIXED;
         self.mm.mmap(&request)
@@ -138,12 +149,14 @@ impl Space {
 
     /// Maps private memory for reading and writing.
     pub(crate) fn map_private(&self, page: u64, pages: u64) -> VirtAddr {
-        self.map(page, pages, Prot::READ | Prot::WRITE, MapFlags::PRIVATE).unwrap()
+        self.map(page, pages, Prot::READ | Prot::WRITE, MapFlags::PRIVATE)
+            .unwrap()
     }
 
     /// Maps shared memory for reading and writing.
     pub(crate) fn map_shared(&self, page: u64, pages: u64) -> VirtAddr {
-        self.map(page, pages, Prot::READ | Prot::WRITE, MapFlags::SHARED).unwrap()
+        self.map(page, pages, Prot::READ | Prot::WRITE, MapFlags::SHARED)
+            .unwrap()
     }
 
     pub(crate) fn unmap(&self, page: u64, pages: u64) -> Result<(), Errno> {
@@ -172,7 +185,9 @@ impl Space {
 
     pub(crate) fn fork(&self) -> Result<Space, Errno> {
         let tlb = Arc::new(Tlb::default());
-        let mm = self.mm.fork(&ForkConfig { mmu: Arc::clone(&tlb) as Arc<dyn Mmu> })?;
+        let mm = self.mm.fork(&ForkConfig {
+            mmu: Arc::clone(&tlb) as Arc<dyn Mmu>,
+        })?;
         Ok(Space { mm, tlb })
     }
 
@@ -184,12 +199,18 @@ impl Space {
     pub(crate) fn areas(&self) -> Vec<(u64, u64, String)> {
         let text = |flags: VmFlags| {
             let mut text = String::new();
-            for (flag, letter) in
-                [(VmFlags::READ, 'r'), (VmFlags::WRITE, 'w'), (VmFlags::EXEC, 'x')]
-            {
+            for (flag, letter) in [
+                (VmFlags::READ, 'r'),
+                (VmFlags::WRITE, 'w'),
+                (VmFlags::EXEC, 'x'),
+            ] {
                 text.push(if flags.contains(flag) { letter } else { '-' });
             }
-            text.push(if flags.contains(VmFlags::MAYSHARE) { 's' } else { 'p' });
+            text.push(if flags.contains(VmFlags::MAYSHARE) {
+                's'
+            } else {
+                'p'
+            });
             text
         };
         let page = |addr: VirtAddr| addr.as_u64().wrapping_sub(BASE) / PAGE_SIZE;
@@ -217,15 +238,21 @@ impl World {
     pub(crate) fn with(frames: u64, configure: impl FnOnce(&mut MmConfig)) -> Self {
         let arena = Arena::new(ArenaConfig::heap(frames)).unwrap();
         let tlb = Arc::new(Tlb::default());
-        let mut config =
-            MmConfig::new(Arc::clone(&arena), Arc::clone(&tlb) as Arc<dyn Mmu>);
+        let mut config = MmConfig::new(Arc::clone(&arena), Arc::clone(&tlb) as Arc<dyn Mmu>);
         config.commit = Arc::new(Commit::guess(1 << 30));
-        config.limits.set(mm::Resource::Memlock, mm::Rlimit::UNLIMITED);
+        config
+            .limits
+            .set(mm::Resource::Memlock, mm::Rlimit::UNLIMITED);
         configure(&mut config);
         let commit = Arc::clone(&config.commit);
         let mm = Mm::create(config).unwrap();
         let spaces = vec![Space { mm, tlb }];
-        World { arena, commit, spaces, objects: BTreeMap::new() }
+        World {
+            arena,
+            commit,
+            spaces,
+            objects: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn first(&self) -> &Space {
@@ -255,23 +282,45 @@ impl World {
         for space in &self.spaces {
             tally.space(space);
         }
-        let objects: u64 = tally.files.iter().filter_map(|file| self.objects.get(file)).sum();
-        assert_eq!(self.commit.committed(), (tally.accounted + objects) as i64, "inv 18");
+        let objects: u64 = tally
+            .files
+            .iter()
+            .filter_map(|file| self.objects.get(file))
+            .sum();
+        assert_eq!(
+            self.commit.committed(),
+            (tally.accounted + objects) as i64,
+            "inv 18"
+        );
         for (pfn, maps) in &tally.mapped {
             let record = self.arena.record(*pfn).unwrap();
             assert_eq!(u64::from(record.map_count()), *maps, "mapcount of {pfn:?}");
             let in_cache = !record.is_anon();
-            assert_eq!(u64::from(record.ref_count()), maps + u64::from(in_cache), "{pfn:?}");
+            assert_eq!(
+                u64::from(record.ref_count()),
+                maps + u64::from(in_cache),
+                "{pfn:?}"
+            );
         }
         let usage = self.arena.usage();
         assert!(usage.is_balanced(), "{usage:?}");
         assert_eq!(usage.of(Purpose::Table), tally.tables, "inv 28");
-        let anon = tally.mapped.keys().filter(|pfn| self.is_anon(**pfn)).count() as u64;
-        assert_eq!(usage.of(Purpose::Anon), anon, "private frames that nothing maps");
+        let anon = tally
+            .mapped
+            .keys()
+            .filter(|pfn| self.is_anon(**pfn))
+            .count() as u64;
+        assert_eq!(
+            usage.of(Purpose::Anon),
+            anon,
+            "private frames that nothing maps"
+        );
     }
 
     fn is_anon(&self, pfn: Pfn) -> bool {
-        self.arena.record(pfn).is_some_and(|record| record.is_anon())
+        self.arena
+            .record(pfn)
+            .is_some_and(|record| record.is_anon())
     }
 
     /// Ends every space; nothing may be left.
@@ -304,7 +353,9 @@ impl Tally {
             let entry = lock.read();
             let vma = held.tree().find(lock.addr());
             let vma = vma.unwrap_or_else(|| panic!("{entry:?} at {:x} in no area", lock.addr()));
-            let Some(leaf) = entry.mapping() else { continue };
+            let Some(leaf) = entry.mapping() else {
+                continue;
+            };
             if entry.is_special() {
                 assert!(!entry.is_writable(), "inv 36");
                 continue;
@@ -313,7 +364,11 @@ impl Tally {
             *self.mapped.entry(leaf.pfn).or_default() += 1;
             let exclusive = record.has(FolioFlags::ANON_EXCLUSIVE);
             if record.is_anon() {
-                assert!(!entry.is_writable() || exclusive, "inv 40 at {:x}", lock.addr());
+                assert!(
+                    !entry.is_writable() || exclusive,
+                    "inv 40 at {:x}",
+                    lock.addr()
+                );
                 assert!(vma.anon_chain().is_some(), "inv 48 at {:x}", lock.addr());
                 let index = vma.pgoff_of(lock.addr()).unwrap().as_u64();
                 assert_eq!(record.index(), index, "inv 47 at {:x}", lock.addr());
@@ -327,7 +382,11 @@ impl Tally {
         }
         drop(cursor);
         let counts = space.mm.rss().counts();
-        assert_eq!([counts.file, counts.anon, counts.swap, counts.shmem], rss, "inv 50");
+        assert_eq!(
+            [counts.file, counts.anon, counts.swap, counts.shmem],
+            rss,
+            "inv 50"
+        );
         // The root is counted apart: it lives as long as the space.
         self.tables += space.mm.table().bytes() / PAGE_SIZE + 1;
     }
@@ -346,8 +405,16 @@ impl Tally {
             assert!(!vma.is_anonymous() || vma.file.is_none(), "inv 24");
             let pages = vma.nr_pages();
             total += pages;
-            locked += if flags.contains(VmFlags::LOCKED) { pages } else { 0 };
-            self.accounted += if flags.contains(VmFlags::ACCOUNT) { pages } else { 0 };
+            locked += if flags.contains(VmFlags::LOCKED) {
+                pages
+            } else {
+                0
+            };
+            self.accounted += if flags.contains(VmFlags::ACCOUNT) {
+                pages
+            } else {
+                0
+            };
             match flags.class() {
                 Some(VmClass::Exec) => classes[0] += pages,
                 Some(VmClass::Stack) => classes[1] += pages,

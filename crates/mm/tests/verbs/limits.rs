@@ -17,12 +17,18 @@ const RW: Prot = Prot::READ.union(Prot::WRITE);
 fn address_space_is_limited() {
     let mut world = World::new(64);
     let space = world.first();
-    space.mm.limits().set(Resource::AddressSpace, Rlimit::both(8 * 4096));
+    space
+        .mm
+        .limits()
+        .set(Resource::AddressSpace, Rlimit::both(8 * 4096));
     space.map_private(0, 6);
     assert_eq!(space.map(10, 3, RW, MapFlags::PRIVATE), Err(Errno::ENOMEM));
     // What is replaced does not count.
     assert_eq!(space.map(0, 8, RW, MapFlags::PRIVATE), Ok(at(0)));
-    assert_eq!(space.remap(0, (8, 9), RemapFlags::MAYMOVE, 0), Err(Errno::ENOMEM));
+    assert_eq!(
+        space.remap(0, (8, 9), RemapFlags::MAYMOVE, 0),
+        Err(Errno::ENOMEM)
+    );
     let keep = RemapFlags::MAYMOVE | RemapFlags::DONTUNMAP;
     assert_eq!(space.remap(0, (1, 1), keep, 30), Err(Errno::ENOMEM));
     world.check();
@@ -34,7 +40,10 @@ fn address_space_is_limited() {
 fn data_is_limited() {
     let mut world = World::new(64);
     let space = world.first();
-    space.mm.limits().set(Resource::Data, Rlimit::both(4 * 4096));
+    space
+        .mm
+        .limits()
+        .set(Resource::Data, Rlimit::both(4 * 4096));
     space.map(0, 8, Prot::READ, MapFlags::PRIVATE).unwrap();
     assert_eq!(space.protect(0, 5, RW), Err(Errno::ENOMEM));
     assert_eq!(space.protect(0, 4, RW), Ok(()));
@@ -117,7 +126,10 @@ fn areas_are_counted_and_limited() {
     // One split is always allowed to munmap, and a mapping when the limit is just reached.
     assert_eq!(space.unmap(11, 1), Ok(()));
     assert_eq!(space.map(20, 1, Prot::READ, MapFlags::SHARED), Ok(at(20)));
-    assert_eq!(space.map(22, 1, Prot::READ, MapFlags::SHARED), Err(Errno::ENOMEM));
+    assert_eq!(
+        space.map(22, 1, Prot::READ, MapFlags::SHARED),
+        Err(Errno::ENOMEM)
+    );
     assert_eq!(space.areas().len(), 7);
     world.check();
     world.end();
@@ -129,12 +141,18 @@ fn future_mappings_are_locked() {
     let mut world = World::new(256);
     let space = world.first();
     space.map_private(0, 2);
-    space.mm.mlockall(LockAllFlags::CURRENT | LockAllFlags::FUTURE).unwrap();
+    space
+        .mm
+        .mlockall(LockAllFlags::CURRENT | LockAllFlags::FUTURE)
+        .unwrap();
     space.map_private(4, 2);
     let counts = space.mm.accounts().counts();
     assert_eq!(counts.locked, 4);
     assert_eq!(space.mm.rss().counts().anon, 4);
-    space.mm.mlockall(LockAllFlags::FUTURE | LockAllFlags::ONFAULT).unwrap();
+    space
+        .mm
+        .mlockall(LockAllFlags::FUTURE | LockAllFlags::ONFAULT)
+        .unwrap();
     space.map_private(8, 2);
     assert_eq!(space.mm.rss().counts().anon, 4);
     space.mm.munlockall();

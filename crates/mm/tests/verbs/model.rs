@@ -50,7 +50,10 @@ pub(crate) enum Kind {
 
 impl Model {
     pub(crate) fn map(&mut self, page: u64, pages: u64, prot: Prot, kind: Kind, locked: bool) {
-        let object = Rc::new(Object { bytes: RefCell::default(), pages });
+        let object = Rc::new(Object {
+            bytes: RefCell::default(),
+            pages,
+        });
         for nr in 0..pages {
             let backing = match kind {
                 Kind::Shared => Backing::Shared(Rc::clone(&object), nr),
@@ -98,7 +101,9 @@ impl Model {
 
     /// Whether a write goes through.
     pub(crate) fn write(&mut self, page: u64, byte: u8) -> bool {
-        let Some(found) = self.pages.get_mut(&page) else { return false };
+        let Some(found) = self.pages.get_mut(&page) else {
+            return false;
+        };
         if found.guard || !found.prot.contains(Prot::WRITE) {
             return false;
         }
@@ -137,7 +142,11 @@ impl Model {
                 !found.guard && !found.prot.is_empty() && !beyond
             })
         };
-        if (page..page + pages).all(reachable) { Ok(()) } else { Err(Errno::ENOMEM) }
+        if (page..page + pages).all(reachable) {
+            Ok(())
+        } else {
+            Err(Errno::ENOMEM)
+        }
     }
 
     pub(crate) fn unlock(&mut self, page: u64, pages: u64) -> Result<(), Errno> {

@@ -8,7 +8,9 @@ use crate::kit::{World, at, bytes};
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 
 fn map(world: &World, pages: u64, hint: VirtAddr, flags: MapFlags) -> VirtAddr {
-    let request = MapRequest::anonymous(bytes(pages), RW).near(hint).with(flags);
+    let request = MapRequest::anonymous(bytes(pages), RW)
+        .near(hint)
+        .with(flags);
     world.first().mm.mmap(&request).unwrap()
 }
 
@@ -50,9 +52,15 @@ fn a_hint_is_taken_if_there_is_room() {
     assert_ne!(map(&world, 2, at(4), none), at(4));
     assert_eq!(map(&world, 2, at(1), none), at(1));
     // Below the lowest address a hint is raised to it.
-    assert_eq!(map(&world, 1, VirtAddr::new(4096), none), VirtAddr::new(65536));
+    assert_eq!(
+        map(&world, 1, VirtAddr::new(4096), none),
+        VirtAddr::new(65536)
+    );
     // A stack keeps its distance.
-    world.first().map(1000, 1, RW, MapFlags::PRIVATE | MapFlags::GROWSDOWN).unwrap();
+    world
+        .first()
+        .map(1000, 1, RW, MapFlags::PRIVATE | MapFlags::GROWSDOWN)
+        .unwrap();
     assert_ne!(map(&world, 1, at(999), none), at(999));
     assert_ne!(map(&world, 2, at(743), none), at(743));
     assert_eq!(map(&world, 1, at(743), none), at(743));
@@ -65,6 +73,9 @@ fn low_memory_is_found_low() {
     let world = World::new(64);
     let low = map(&world, 1, VirtAddr::ZERO, MapFlags::LOW_32BIT);
     assert_eq!(low, VirtAddr::new(1 << 30));
-    assert_eq!(map(&world, 1, VirtAddr::ZERO, MapFlags::LOW_32BIT), VirtAddr::new((1 << 30) + PAGE_SIZE));
+    assert_eq!(
+        map(&world, 1, VirtAddr::ZERO, MapFlags::LOW_32BIT),
+        VirtAddr::new((1 << 30) + PAGE_SIZE)
+    );
     world.end();
 }

@@ -12,18 +12,54 @@ use crate::model::{Kind, Model, WINDOW};
 /// One step of a random run.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Map { page: u64, pages: u64, prot: Prot, kind: Kind, more: MapFlags },
-    Unmap { page: u64, pages: u64 },
-    Protect { page: u64, pages: u64, prot: Prot },
-    Remap { page: u64, old: u64, new: u64, to: u64, flags: RemapFlags },
-    Advise { page: u64, pages: u64, advice: Advice },
-    Lock { page: u64, pages: u64 },
-    Unlock { page: u64, pages: u64 },
-    Read { page: u64 },
-    Write { page: u64, byte: u8 },
+    Map {
+        page: u64,
+        pages: u64,
+        prot: Prot,
+        kind: Kind,
+        more: MapFlags,
+    },
+    Unmap {
+        page: u64,
+        pages: u64,
+    },
+    Protect {
+        page: u64,
+        pages: u64,
+        prot: Prot,
+    },
+    Remap {
+        page: u64,
+        old: u64,
+        new: u64,
+        to: u64,
+        flags: RemapFlags,
+    },
+    Advise {
+        page: u64,
+        pages: u64,
+        advice: Advice,
+    },
+    Lock {
+        page: u64,
+        pages: u64,
+    },
+    Unlock {
+        page: u64,
+        pages: u64,
+    },
+    Read {
+        page: u64,
+    },
+    Write {
+        page: u64,
+        byte: u8,
+    },
     Fork,
     Exit,
-    Switch { to: usize },
+    Switch {
+        to: usize,
+    },
 }
 
 fn page() -> impl Strategy<Value = u64> {
@@ -76,8 +112,13 @@ fn map() -> impl Strategy<Value = Op> {
         1 => Just(MapFlags::POPULATE),
         1 => Just(MapFlags::LOCKED),
     ];
-    (span(), prot(), kind, more)
-        .prop_map(|((page, pages), prot, kind, more)| Op::Map { page, pages, prot, kind, more })
+    (span(), prot(), kind, more).prop_map(|((page, pages), prot, kind, more)| Op::Map {
+        page,
+        pages,
+        prot,
+        kind,
+        more,
+    })
 }
 
 fn remap() -> impl Strategy<Value = Op> {
@@ -94,9 +135,23 @@ fn remap() -> impl Strategy<Value = Op> {
     (page(), lens, page(), flags).prop_map(|(page, (old, new), to, flags)| {
         let room = |at: u64, pages: u64| pages.min(WINDOW - at);
         let (old, to) = (room(page, old), to.min(WINDOW - 6));
-        let new = if flags.contains(RemapFlags::DONTUNMAP) { old } else { new };
-        let new = if flags.is_empty() { room(page, new) } else { new };
-        Op::Remap { page, old, new, to, flags }
+        let new = if flags.contains(RemapFlags::DONTUNMAP) {
+            old
+        } else {
+            new
+        };
+        let new = if flags.is_empty() {
+            room(page, new)
+        } else {
+            new
+        };
+        Op::Remap {
+            page,
+            old,
+            new,
+            to,
+            flags,
+        }
     })
 }
 
@@ -128,7 +183,11 @@ struct Run {
 
 impl Run {
     fn new(frames: u64) -> Self {
-        Run { world: World::new(frames), models: vec![Model::default()], now: 0 }
+        Run {
+            world: World::new(frames),
+            models: vec![Model::default()],
+            now: 0,
+        }
     }
 
     fn space(&self) -> &Space {
@@ -137,7 +196,13 @@ impl Run {
 
     fn step(&mut self, op: &Op) {
         match *op {
-            Op::Map { page, pages, prot, kind, more } => self.map((page, pages), prot, kind, more),
+            Op::Map {
+                page,
+                pages,
+                prot,
+                kind,
+                more,
+            } => self.map((page, pages), prot, kind, more),
             Op::Unmap { page, pages } => {
                 assert_eq!(self.space().unmap(page, pages), Ok(()));
                 self.models[self.now].unmap(page, pages);
@@ -146,10 +211,24 @@ impl Run {
                 let done = self.space().protect(page, pages, prot);
                 assert_eq!(done, self.models[self.now].protect(page, pages, prot));
             }
-            Op::Remap { page, old, new, to, flags } => self.remap((page, old), (to, new), flags),
-            Op::Advise { page, pages, advice } => {
+            Op::Remap {
+                page,
+                old,
+                new,
+                to,
+                flags,
+            } => self.remap((page, old), (to, new), flags),
+            Op::Advise {
+                page,
+                pages,
+                advice,
+            } => {
                 let done = self.space().mm.madvise(at(page), pages * 4096, advice);
-                assert_eq!(done, self.models[self.now].advise(page, pages, advice), "{op:?}");
+                assert_eq!(
+                    done,
+                    self.models[self.now].advise(page, pages, advice),
+                    "{op:?}"
+                );
             }
             Op::Lock { page, pages } => {
                 let done = self.space().mm.mlock(at(page), pages * 4096);
@@ -228,16 +307,29 @@ impl Run {
         );
         // A fixed destination may be unmapped already, and a tail cut off.
         let mapped = |page: u64| self.world.spaces[self.now].tree().find(at(page)).is_some();
-        let gone: Vec<u64> = model.pages.keys().copied().filter(|page| !mapped(*page)).collect();
+        let gone: Vec<u64> = model
+            .pages
+            .keys()
+            .copied()
+            .filter(|page| !mapped(*page))
+            .collect();
         for lost in gone {
-            assert!(fixed && (to..to + new).contains(&lost), "page {lost} is lost");
+            assert!(
+                fixed && (to..to + new).contains(&lost),
+                "page {lost} is lost"
+            );
             model.pages.remove(&lost);
         }
     }
 
     fn read(&self, page: u64) {
         let seen = self.space().read(at(page)).ok();
-        assert_eq!(seen, self.models[self.now].read(page), "page {page} of {}", self.now);
+        assert_eq!(
+            seen,
+            self.models[self.now].read(page),
+            "page {page} of {}",
+            self.now
+        );
     }
 
     /// Areas against pages, in every space.
@@ -248,7 +340,10 @@ impl Run {
                 for addr in vma.range.page_addrs() {
                     let nr = (addr.as_u64() - BASE) / 4096;
                     mapped.insert(nr);
-                    let page = model.pages.get(&nr).unwrap_or_else(|| panic!("{nr} is mapped"));
+                    let page = model
+                        .pages
+                        .get(&nr)
+                        .unwrap_or_else(|| panic!("{nr} is mapped"));
                     let flags = vma.flags();
                     assert_eq!(Prot::from_vm_flags(flags), page.prot, "page {nr}");
                     let has = |flag| flags.contains(flag);
@@ -257,7 +352,11 @@ impl Run {
                     assert_eq!(has(VmFlags::WIPEONFORK), page.wipe_on_fork, "page {nr}");
                 }
             }
-            let missing: Vec<_> = model.pages.keys().filter(|nr| !mapped.contains(nr)).collect();
+            let missing: Vec<_> = model
+                .pages
+                .keys()
+                .filter(|nr| !mapped.contains(nr))
+                .collect();
             assert!(missing.is_empty(), "pages {missing:?} are not mapped");
         }
     }
@@ -275,7 +374,9 @@ impl Run {
 /// the destination is already cleared. Which pages that were is taken from the new tree; that the
 /// counters agree is checked anyway.
 fn adopt_locks(model: &mut Model, before: &vma::VmaTree, after: &vma::VmaTree, span: (u64, u64)) {
-    let Some(range) = addr::VirtRange::from_len(at(span.0), span.1 * 4096) else { return };
+    let Some(range) = addr::VirtRange::from_len(at(span.0), span.1 * 4096) else {
+        return;
+    };
     for addr in before.range(range).flat_map(|vma| vma.range.page_addrs()) {
         let page = model.pages.get_mut(&((addr.as_u64() - BASE) / 4096));
         if let (Some(page), Some(vma)) = (page, after.find(addr)) {

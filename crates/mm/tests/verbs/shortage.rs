@@ -37,7 +37,9 @@ fn with_ever_more_frames(
 }
 
 fn write_all(space: &Space, pages: &[u64]) -> bool {
-    pages.iter().all(|page| space.write(at(*page), 1 + *page as u8).is_ok())
+    pages
+        .iter()
+        .all(|page| space.write(at(*page), 1 + *page as u8).is_ok())
 }
 
 // row: S12

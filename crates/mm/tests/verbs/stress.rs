@@ -16,7 +16,10 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (self.0 >> 33) % sides
     }
 }
@@ -30,7 +33,11 @@ const SHARED_FROM: u64 = 32;
 
 fn touch(space: &Space, dice: &mut Dice) {
     let page = dice.roll(WINDOW);
-    let mark = if page < SHARED_FROM { MARK } else { SHARED_MARK };
+    let mark = if page < SHARED_FROM {
+        MARK
+    } else {
+        SHARED_MARK
+    };
     if dice.roll(2) == 0 {
         let _segv = space.write(at(page), mark);
     } else if let Ok(byte) = space.read(at(page)) {
@@ -49,7 +56,7 @@ fn change(space: &Space, dice: &mut Dice) {
         4 => drop(space.mm.madvise(at(page), bytes(pages), Advice::DontNeed)),
         5 => {
             let fixed = RemapFlags::MAYMOVE | RemapFlags::FIXED;
-            drop(space.remap(page, (pages, pages), fixed, dice.roll(SHARED_FROM - 8)));
+            let _moved = space.remap(page, (pages, pages), fixed, dice.roll(SHARED_FROM - 8));
         }
         6 => drop(space.mm.madvise(at(SHARED_FROM), bytes(4), Advice::Remove)),
         _ => {
@@ -88,7 +95,10 @@ fn threads_fault_while_areas_change() {
                 })
             })
             .collect();
-        let ended: Vec<_> = changers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        let ended: Vec<_> = changers
+            .into_iter()
+            .map(thread::ScopedJoinHandle::join)
+            .collect();
         done.store(true, Ordering::Relaxed);
         assert!(ended.iter().all(Result::is_ok));
     });
