@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use addr::{Access, Prot, Signal};
-use mm::{Cause, FaultError};
+use addr::{Access, Prot};
+use mm::{Cause, FaultError, FaultKind};
 
 use crate::decode;
 use crate::halt::{Halt, Next};
@@ -61,7 +61,13 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
         return Ok(None);
     }
     let began = Instant::now();
-    let served = memory.serve(&fault_of(address, access, refused));
+    let mut served = memory.serve(&fault_of(address, access, refused));
+    if let Served::No(FaultError { cause: Cause::Denied, .. }) = &served
+        && (access, refused) == (Access::Write, Refused::Missing)
+    {
+        // Only a guess said that it was a write. If it was, the host will say so next time.
+        served = memory.serve(&fault_of(address, Access::Read, refused));
+    }
     thread.process.count(|counts| counts.in_core += began.elapsed());
     finish(thread, &memory, address, served).map(Some)
 }
@@ -84,7 +90,10 @@ fn finish(
     served: Served,
 ) -> Result<Next, Halt> {
     match served {
-        Served::Yes => {
+        Served::Yes(kind) => {
+            if kind != FaultKind::Spurious {
+                thread.repeat = Repeat::default();
+            }
             memory.fill(address, address.saturating_add(1));
             Ok(Next::Resume)
         }
@@ -101,18 +110,12 @@ fn deliver(thread: &mut Thread, error: &FaultError) -> Result<Next, Halt> {
     let signal = code.signal();
     let raw = signal.raw();
     let info = SignalInfo::fault(raw, code.raw(), error.addr.as_u64());
-    let ignored = {
-        let owned = thread.process.owned.borrow();
-        match signal {
-            Signal::Segv => owned.segv_ignored,
-            Signal::Bus => owned.bus_ignored,
-        }
-    };
+    let ignored = thread.process.owned.borrow().is_ignored(raw);
     if !ignored && !thread.doomed && thread.blocked_owned & signal_bit(raw) != 0 {
         return crate::signals::end_by_blocked(thread, raw);
     }
     ptrace::set_signal_info(thread.tid, &info)?;
-    crate::signals::make_frame_ready(thread)?;
+    crate::signals::enter_handler(thread, raw)?;
     Ok(Next::ResumeWith(raw))
 }
 
@@ -147,27 +150,24 @@ fn access_kind(
     refused: Refused,
 ) -> Access {
     let instruction = regs.instruction();
-    let in_instruction = address.wrapping_sub(instruction) < decode::INSTRUCTION_BYTES as u64;
-    let rights_at_instruction = memory.space.rights_at(instruction);
-    let fetchable = rights_at_instruction.is_some_and(|rights| rights.contains(Prot::EXEC));
-    if address == instruction && !fetchable {
+    // Another thread may have had the page filled since, so what the host has now says nothing.
+    if address == instruction {
         return Access::Execute;
     }
-    if refused == Refused::Forbidden
-        && let Some(rights) = memory.space.rights_at(address)
-        && rights.contains(Prot::READ)
-        && !(in_instruction && !rights.contains(Prot::EXEC))
-    {
+    // An instruction that begins on the page before.
+    let continues_here = address.is_multiple_of(addr::PAGE_SIZE)
+        && address.wrapping_sub(instruction) < decode::INSTRUCTION_BYTES as u64;
+    let rights = memory.space.rights_at(address).unwrap_or(Prot::NONE);
+    if continues_here && !rights.contains(Prot::EXEC) {
+        return Access::Execute;
+    }
+    if refused == Refused::Forbidden && rights.contains(Prot::READ) {
         return Access::Write;
     }
     let mut code = [0; decode::INSTRUCTION_BYTES];
     let got = read_code(thread, instruction, &mut code);
-    match decode::access_of(code.get(..got).unwrap_or(&code), regs, address) {
-        Some(access) => access,
-        // The instruction continues on a page that is not there.
-        None if in_instruction => Access::Execute,
-        None => Access::Read,
-    }
+    let access = decode::access_of(code.get(..got).unwrap_or(&code), regs, address);
+    access.unwrap_or(Access::Read)
 }
 
 /// The bytes at the instruction pointer, up to the end of what the host has.
@@ -184,7 +184,8 @@ fn read_code(thread: &Thread, at: u64, code: &mut [u8; decode::INSTRUCTION_BYTES
     }
 }
 
-/// Whether the same fault has come so often that serving it again is of no use.
+/// Whether the same fault has come so often, and found our tables ready for it, that serving it
+/// again is of no use.
 fn repeats(thread: &mut Thread, regs: &Regs, address: u64) -> bool {
     let instruction = regs.instruction();
     let times = match thread.repeat {

@@ -40,7 +40,7 @@ impl Workshop {
         place: Place,
     ) -> Result<(), Gone> {
         // A task that dies on the way never asks: look for its end now and then.
-        for _ in 0..500 {
+        for _ in 0..ASKS_MAX {
             match self.listener.receive(10) {
                 Ok(Some(asking)) => {
                     return asking.give(descriptor, place).map(drop).map_err(|_| Gone);
@@ -85,6 +85,9 @@ impl Workshop {
         ptrace::set_signal_mask(tid, mask)
     }
 }
+
+/// How often ten milliseconds are waited for a task to ask for a descriptor.
+const ASKS_MAX: u32 = 6000;
 
 /// How many stops that were not asked for are passed over before a task counts as lost.
 const STRAY_STOPS: u32 = 64;

@@ -12,9 +12,10 @@
 //! | `adopt`, `newborn` | where memories come from: exec and fork |
 //! | `fault`, `decode`, `memory` | a page fault, from the host's signal to the filled run |
 //! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
-//! | `signals`, `calls/mask` | the two signals that Recto owns |
+//! | `signals`, `actions`, `calls/mask` | the two signals that Recto owns |
 //! | `space`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
 //! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
+//! | `proc_text` | the files of `/proc/PID` that speak of memory |
 //! | `pool`, `errands` | what other threads do, and what they ask of the tracing one |
 //! | `sys/` | the host's calls; the only unsafe code |
 
@@ -23,6 +24,7 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("the traced machine is for Linux on x86-64");
 
+mod actions;
 mod adopt;
 mod calls;
 mod decode;
@@ -36,6 +38,7 @@ mod limits;
 mod memory;
 mod newborn;
 mod pool;
+mod proc_text;
 mod ready;
 mod run;
 mod runs;
@@ -51,7 +54,3 @@ mod tree;
 pub use run::{Ending, Outcome, RunConfig, RunError, SignalPolicy, run};
 pub use stats::{HostCounts, ProcessStats, TreeStats};
 pub use sys::signal::end_self_by;
-
-/// The last line of every `/proc/PID/maps`: a page of the kernel's, in no space of anyone's.
-pub(crate) const VSYSCALL_LINE: &str =
-    "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use addr::{Access, PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use machine::{ErrorCode, FaultInfo, Mode};
 use mm::fault::{Attempt, Fault, attempt};
-use mm::{Cause, FaultError, Mm, MmUser, Run};
+use mm::{Cause, FaultError, FaultKind, Mm, MmUser, Run};
 use object::PageRequest;
 
 use crate::files;
@@ -49,7 +49,7 @@ pub(crate) enum Frozen {
 #[derive(Debug)]
 pub(crate) enum Served {
     /// Our tables allow it now.
-    Yes,
+    Yes(FaultKind),
     /// It is not allowed, or cannot be had.
     No(FaultError),
     /// This must be performed first, and its outcome handed to the fault.
@@ -73,7 +73,7 @@ impl Memory {
         let mut fault = Fault::new(self.shared(), info);
         loop {
             match attempt(fault) {
-                Attempt::Handled(_) => return Served::Yes,
+                Attempt::Handled(handled) => return Served::Yes(handled.kind),
                 Attempt::Failed(error) => return Served::No(error),
                 Attempt::Needs(mut waiting, request) => {
                     match files::perform_at_hand(request) {
@@ -89,7 +89,7 @@ impl Memory {
     /// The request was spent on finding out that it has to wait: attempt again for another.
     fn begin_again(&self, info: &FaultInfo) -> Served {
         match attempt(Fault::new(self.shared(), info)) {
-            Attempt::Handled(_) => Served::Yes,
+            Attempt::Handled(handled) => Served::Yes(handled.kind),
             Attempt::Failed(error) => Served::No(error),
             Attempt::Needs(fault, request) => Served::Wait(Box::new(fault), request),
         }
@@ -98,7 +98,7 @@ impl Memory {
     /// Goes on with a fault whose request has been performed.
     pub(crate) fn resume(&self, fault: Fault) -> Served {
         match attempt(fault) {
-            Attempt::Handled(_) => Served::Yes,
+            Attempt::Handled(handled) => Served::Yes(handled.kind),
             Attempt::Failed(error) => Served::No(error),
             Attempt::Needs(fault, request) => Served::Wait(Box::new(fault), request),
         }
@@ -136,7 +136,7 @@ impl Memory {
             let address = VirtAddr::new(at);
             let info = FaultInfo::missing(address, access, Mode::Kernel);
             match self.serve(&info) {
-                Served::Yes => {}
+                Served::Yes(_) => {}
                 Served::No(error) => {
                     self.fill(first, at);
                     return match error.cause {
@@ -174,7 +174,7 @@ impl Memory {
                 result = self.fill_run(&run);
             }
         });
-        if result == Err(Unfilled::Refused(libc::ENOMEM)) {
+    if result == Err(Unfilled::Refused(libc::ENOMEM)) {
             // Too many host areas: begin afresh. What is missing is filled when it is touched.
             self.space.forget(0, u64::MAX);
         }

@@ -12,6 +12,7 @@ use crate::keeper::Keeper;
 use crate::memory::{Frozen, Memory};
 use crate::runs::{Backing, Runs};
 use crate::space::Space;
+use crate::sys::signal::kill;
 use crate::sys::wait::Stop;
 use crate::sys::{Tid, ptrace};
 use crate::thread::{Birth, Fork, Kin, Phase, Process, Thread};
@@ -59,7 +60,7 @@ pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     let child = Tid::new(ptrace::event_message(thread.tid)? as i32);
     let Phase::Forking(fork) = std::mem::replace(&mut thread.phase, Phase::Running) else {
         // Nothing that Recto let make a task.
-        crate::sys::signal::kill(child, libc::SIGKILL);
+        kill(child, libc::SIGKILL);
         return Ok(Next::Resume);
     };
     let memory = thread.memory();
@@ -119,7 +120,9 @@ pub(crate) fn on_first_stop(
     let Some(birth) = birth else { return Ok(Next::Resume) };
     let memory = thread.memory();
     if birth.fork.child.is_some() {
-        let keeper = Keeper::make(&tree.shared.workshop, thread.tid, memory.stub)?;
+        let keeper = Keeper::make(&tree.shared.workshop, thread.tid, memory.stub);
+        // Without a keeper it could never run.
+        let keeper = keeper.inspect_err(|_| kill(thread.process.pid, libc::SIGKILL))?;
         settle(&memory, keeper);
         drop(birth.fork.child);
         if let Some(at) = birth.fork.child_tid_at {

@@ -21,12 +21,14 @@ pub(crate) const RED_ZONE: u64 = 128;
 
 /// Handles a stop for a signal that is no page fault.
 pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
-    if signal_bit(signal) & OWNED != 0 && is_sent(thread)? {
-        let ignored = match signal {
-            libc::SIGSEGV => thread.process.owned.borrow().segv_ignored,
-            _ => thread.process.owned.borrow().bus_ignored,
-        };
-        if thread.blocked_owned & signal_bit(signal) != 0 {
+    let blocked = thread.blocked_owned & signal_bit(signal) != 0;
+    if signal_bit(signal) & OWNED != 0 && !is_sent(thread)? {
+        if blocked && !thread.doomed {
+            return end_by_blocked(thread, signal);
+        }
+    } else if signal_bit(signal) & OWNED != 0 {
+        let ignored = thread.process.owned.borrow().is_ignored(signal);
+        if blocked {
             thread.pending_owned |= signal_bit(signal);
             return Ok(Next::Resume);
         }
@@ -34,9 +36,7 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Next, Halt> 
             return Ok(Next::Resume);
         }
     }
-    if thread.process.owned.borrow().handled & signal_bit(signal) != 0 {
-        make_frame_ready(thread)?;
-    }
+    enter_handler(thread, signal)?;
     Ok(Next::ResumeWith(signal))
 }
 
@@ -45,10 +45,22 @@ fn is_sent(thread: &Thread) -> Result<bool, Halt> {
     Ok(ptrace::signal_info(thread.tid)?.code() <= 0)
 }
 
-/// Makes the pages ready that the kernel writes a handler's frame to.
-pub(crate) fn make_frame_ready(thread: &mut Thread) -> Result<(), Halt> {
-    let memory = thread.memory();
+/// A signal is about to be let through. If it has a handler, makes the pages ready that the kernel
+/// writes the frame to, and blocks for the program what the handler blocks.
+pub(crate) fn enter_handler(thread: &mut Thread, signal: i32) -> Result<(), Halt> {
+    let actions = *thread.process.owned.borrow();
+    if !actions.is_handled(signal) {
+        return Ok(());
+    }
     let stack = ptrace::registers(thread.tid)?.stack();
+    make_frame_ready(thread, stack)?;
+    thread.frames.enter(stack, thread.alternate_stack, thread.blocked_owned);
+    thread.blocked_owned |= actions.blocked_by(signal);
+    Ok(())
+}
+
+fn make_frame_ready(thread: &Thread, stack: u64) -> Result<(), Halt> {
+    let memory = thread.memory();
     let bytes = frame_bytes();
     memory.make_ready(stack.saturating_sub(RED_ZONE + bytes), stack, Access::Write)?;
     if let Some((start, size)) = thread.alternate_stack {

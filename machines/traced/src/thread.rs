@@ -7,6 +7,7 @@ use std::sync::Arc;
 use addr::{Access, VirtRange};
 use mm::{MmUser, Pins};
 
+use crate::actions::{Actions, Frames};
 use crate::memory::Memory;
 use crate::pool::Ticket;
 use crate::space::Space;
@@ -28,7 +29,7 @@ pub(crate) struct Process {
     /// Threads alive.
     pub(crate) nr_threads: Cell<u32>,
     /// What the program believes of the signals that Recto owns.
-    pub(crate) owned: RefCell<OwnedActions>,
+    pub(crate) owned: RefCell<Actions>,
 }
 
 impl Process {
@@ -40,7 +41,7 @@ impl Process {
             program: RefCell::new(program),
             counts: Cell::new(Running::default()),
             nr_threads: Cell::new(0),
-            owned: RefCell::new(OwnedActions::default()),
+            owned: RefCell::new(Actions::default()),
         })
     }
 
@@ -55,18 +56,6 @@ impl Process {
         change(&mut counts);
         self.counts.set(counts);
     }
-}
-
-/// What the program believes to be the action of SIGSEGV and SIGBUS, where the host's differs: the
-/// host's is never to ignore them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct OwnedActions {
-    /// The program ignores SIGSEGV.
-    pub(crate) segv_ignored: bool,
-    /// The program ignores SIGBUS.
-    pub(crate) bus_ignored: bool,
-    /// The signals that have a handler, of all signals.
-    pub(crate) handled: u64,
 }
 
 /// What a thread is doing.
@@ -128,8 +117,23 @@ pub(crate) enum OnReturn {
     Resized(i32),
     /// Limits may have changed.
     Limits,
+    /// The program is told its own view of a signal's action.
+    Action(OldAction),
     /// The program gets its own argument back in place of the one that was patched.
     RestoreArgument(usize, u64),
+}
+
+/// An action that a call in flight reports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OldAction {
+    /// Of which signal.
+    pub(crate) signal: i32,
+    /// What the program believed of its actions before the call.
+    pub(crate) before: Actions,
+    /// Where the kernel writes it; 0 if nowhere.
+    pub(crate) at: u64,
+    /// The program's own second argument, if it was patched.
+    pub(crate) argument: Option<u64>,
 }
 
 /// What is done when a request has been performed.
@@ -182,6 +186,8 @@ pub(crate) struct Thread {
     pub(crate) pending_owned: u64,
     /// Whether it is being ended by a signal that it blocks.
     pub(crate) doomed: bool,
+    /// Frames of handlers whose saved mask lacks what the program blocked.
+    pub(crate) frames: Frames,
     /// Its alternate signal stack, if it has one.
     pub(crate) alternate_stack: Option<(u64, u64)>,
     /// Where the kernel clears its number when it ends.
@@ -205,6 +211,7 @@ impl Thread {
             blocked_owned: 0,
             pending_owned: 0,
             doomed: false,
+            frames: Frames::default(),
             alternate_stack: None,
             clear_tid_at: 0,
             robust_list: 0,

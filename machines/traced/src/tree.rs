@@ -348,7 +348,7 @@ impl Tree {
         let before = process.memory.replace(Rc::new(memory));
         leave(before);
         *process.program.borrow_mut() = program_of(thread.tid);
-        process.owned.borrow_mut().handled = 0;
+        process.owned.borrow_mut().exec();
         thread.phase = Phase::Running;
         thread.forget_in_flight();
         (thread.clear_tid_at, thread.robust_list, thread.alternate_stack) = (0, 0, None);

@@ -5,16 +5,15 @@ use addr::Access;
 
 use super::table::Verb;
 use super::{Answer, Call};
+use crate::actions::{ACTION_BYTES, Action, Actions};
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
 use crate::ready;
 use crate::signals::{OWNED, RED_ZONE, frame_bytes, release_pending};
 use crate::sys::ptrace;
-use crate::thread::{OnReturn, Phase};
+use crate::thread::{OldAction, OnReturn, Phase, Thread};
 
 const SET_BYTES: u64 = 8;
-/// The kernel's `struct sigaction`: handler, flags, restorer, mask.
-const ACTION_BYTES: usize = 32;
 const NR_SIGNALS: i32 = 64;
 
 /// Sees to one of these calls.
@@ -79,49 +78,75 @@ fn change_mask(call: &mut Call<'_>) -> Result<Answer, Halt> {
 
 fn change_action(call: &mut Call<'_>) -> Result<Answer, Halt> {
     let signal = call.int(0);
-    let mut action = [0u8; ACTION_BYTES];
-    let at = call.argument(1);
-    if at == 0
-        || !(1..=NR_SIGNALS).contains(&signal)
-        || call.argument(3) != SET_BYTES
-        || ready::read(call.thread, call.memory, at, &mut action)? < action.len()
-    {
+    let (at, old_at) = (call.argument(1), call.argument(2));
+    if !(1..=NR_SIGNALS).contains(&signal) || call.argument(3) != SET_BYTES {
         return Ok(Answer::Run);
     }
-    let (words, _) = action.as_chunks::<8>();
-    let word = |index: usize| words.get(index).map_or(0, |word| u64::from_le_bytes(*word));
-    let (handler, flags, restorer, mask) = (word(0), word(1), word(2), word(3));
-    let ignore = libc::SIG_IGN as u64;
-    {
-        let mut owned = call.thread.process.owned.borrow_mut();
-        let has_handler = handler != libc::SIG_DFL as u64 && handler != ignore;
-        owned.handled &= !signal_bit(signal);
-        owned.handled |= if has_handler { signal_bit(signal) } else { 0 };
-        match signal {
-            libc::SIGSEGV => owned.segv_ignored = handler == ignore,
-            libc::SIGBUS => owned.bus_ignored = handler == ignore,
-            _ => {}
+    let before = *call.thread.process.owned.borrow();
+    let mut old = OldAction { signal, before, at: old_at, argument: None };
+    if at != 0 {
+        let mut bytes = [0u8; ACTION_BYTES];
+        if ready::read(call.thread, call.memory, at, &mut bytes)? < bytes.len() {
+            return Ok(Answer::Run);
         }
+        let own = Action::from_bytes(&bytes);
+        let host = Actions::for_host(signal, own);
+        if host != own {
+            let patched = scratch(call, ACTION_BYTES as u64);
+            if !ready::write(call.thread, call.memory, patched, &host.to_bytes())? {
+                return Ok(Answer::Run);
+            }
+            old.argument = Some(at);
+            call.regs.set_argument(1, patched);
+            ptrace::set_registers(call.thread.tid, &call.regs)?;
+        }
+        call.thread.process.owned.borrow_mut().note(signal, own);
     }
-    let host_handler = match signal_bit(signal) & OWNED != 0 && handler == ignore {
-        true => libc::SIG_DFL as u64,
-        false => handler,
-    };
-    if host_handler == handler && mask & OWNED == 0 {
+    if old.argument.is_none() && (old_at == 0 || !before.differ(signal)) {
         return Ok(Answer::Run);
     }
-    let mut patched = Vec::with_capacity(ACTION_BYTES);
-    for word in [host_handler, flags, restorer, mask & !OWNED] {
-        patched.extend_from_slice(&word.to_le_bytes());
-    }
-    with_patch(call, 1, &patched)
+    call.thread.phase = Phase::InCall(OnReturn::Action(old));
+    Ok(Answer::Go(Next::ToCallEdge))
 }
 
-/// rt_sigreturn reads the frame that the handler was entered with.
+/// rt_sigaction comes back: the program is told its own view of the old action.
+pub(crate) fn action_changed(thread: &mut Thread, old: OldAction) -> Result<Next, Halt> {
+    let mut regs = ptrace::registers(thread.tid)?;
+    let done = regs.result() == 0;
+    if let Some(own) = old.argument {
+        regs.set_argument(1, own);
+        ptrace::set_registers(thread.tid, &regs)?;
+    }
+    if !done {
+        *thread.process.owned.borrow_mut() = old.before;
+    } else if old.at != 0 {
+        let memory = thread.memory();
+        let mut bytes = [0u8; ACTION_BYTES];
+        if ready::read(thread, &memory, old.at, &mut bytes)? == bytes.len() {
+            let own = old.before.for_program(old.signal, Action::from_bytes(&bytes));
+            ready::write(thread, &memory, old.at, &own.to_bytes())?;
+        }
+    }
+    Ok(Next::Resume)
+}
+
+/// rt_sigreturn reads the frame that the handler was entered with: what the program blocks again is
+/// the mask in it, which the host must not see whole.
 fn come_back(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    // The kernel's `struct rt_sigframe`: the return address, already popped, and the context, whose
+    // mask comes behind flags, link, stack and registers.
+    const MASK_IN_CONTEXT: u64 = 8 + 8 + 24 + 256;
     let stack = call.regs.stack();
     let start = stack.saturating_sub(8);
     call.memory.make_ready(start, stack.saturating_add(frame_bytes()), Access::Read)?;
+    let outer = call.thread.frames.leave(start);
+    let mask_at = stack.saturating_add(MASK_IN_CONTEXT);
+    let mask = read_word(call, mask_at)?.unwrap_or(0);
+    if mask & OWNED != 0 {
+        ready::write(call.thread, call.memory, mask_at, &(mask & !OWNED).to_le_bytes())?;
+    }
+    call.thread.blocked_owned = (mask & OWNED) | outer;
+    release_pending(call.thread);
     Ok(Answer::Run)
 }
 

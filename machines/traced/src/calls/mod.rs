@@ -201,6 +201,7 @@ pub(crate) fn on_return(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
             limits::refresh(thread.memory().mm.limits(), thread.process.pid);
             Ok(Next::Resume)
         }
+        Phase::InCall(OnReturn::Action(old)) => mask::action_changed(thread, old),
         Phase::InCall(OnReturn::RestoreArgument(index, value)) => {
             let mut regs = ptrace::registers(thread.tid)?;
             regs.set_argument(index, value);

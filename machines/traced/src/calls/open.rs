@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::table::Verb;
 use super::{Answer, Call};
 use crate::halt::{Halt, Next};
-use crate::ready;
+use crate::{proc_text, ready};
 use crate::sys::seccomp::Place;
 use crate::sys::{Tid, descriptor, ptrace};
 use crate::thread::{OnReturn, Phase, Thread};
@@ -31,7 +31,8 @@ pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
 /// Whether the last part of a path is the name of a file that Recto answers for. What was really
 /// opened is looked at afterwards.
 fn may_be_ours(path: &[u8]) -> bool {
-    path.ends_with(b"maps")
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    proc_text::NAMES.iter().any(|known| known.as_bytes() == name)
 }
 
 /// The descriptor that a call returned may be of a file of ours: then the program gets our text in
@@ -41,7 +42,7 @@ pub(crate) fn on_opened(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
     let Ok(number) = u32::try_from(regs.result()) else { return Ok(Next::Resume) };
     let Some(text) = text_of(tree, thread, number) else { return Ok(Next::Resume) };
     let name = CString::from(c"recto-text");
-    let Ok(file) = descriptor::text_file(&name, text.as_bytes()) else { return Ok(Next::Resume) };
+    let Ok(file) = descriptor::text_file(&name, &text) else { return Ok(Next::Resume) };
     let close_on_exec = is_close_on_exec(thread.tid, number);
     let place = Place::At(number, close_on_exec);
     tree.shared.workshop.install_after_call(thread.tid, &regs, file.as_fd(), place)?;
@@ -56,7 +57,7 @@ fn is_close_on_exec(tid: Tid, number: u32) -> bool {
 }
 
 /// Our text for what the descriptor leads to; `None` when that is none of ours.
-fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<String> {
+fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
     let task = descriptor::open_task(thread.tid).ok()?;
     let file = descriptor::take(task.as_fd(), number as i32).ok()?;
     if descriptor::filesystem_kind(file.as_fd()).ok()? != PROC_SUPER_MAGIC {
@@ -65,9 +66,7 @@ fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<String> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
     let path = path.to_str()?;
     let mut parts = path.rsplit('/');
-    if parts.next()? != "maps" {
-        return None;
-    }
+    let name = parts.next()?;
     let tid = Tid::new(parts.next()?.parse().ok()?);
     let memory = if tid == thread.tid {
         thread.memory()
@@ -75,9 +74,7 @@ fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<String> {
         let known = tree.threads.get(&tid).map(Thread::memory);
         known.or_else(|| (tid == thread.process.pid).then(|| thread.memory()))?
     };
-    let mut text = memory.mm.maps_text();
-    text.push_str(crate::VSYSCALL_LINE);
-    Some(text)
+    proc_text::of(name, &memory.mm)
 }
 
 /// Lets truncate and ftruncate run; on their return our mappings of the file hear of it.
