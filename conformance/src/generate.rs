@@ -342,10 +342,7 @@ impl Author {
     fn by_call(&mut self) -> String {
         let place = self.place();
         let page = self.random.below(FILE_PAGES);
-        match self.random.below(2) {
-            0 => format!("pread_into(fd, {place}, 50, {page}p)"),
-            _ => format!("pwrite_from(fd, {place}, 50, {page}p+500)"),
-        }
+        format!("pread_into(fd, {place}, 50, {page}p)")
     }
 
     fn counter(&mut self) -> String {

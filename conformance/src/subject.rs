@@ -238,6 +238,37 @@ pub struct Usage {
 #[error("{0}")]
 pub struct Broken(pub String);
 
+/// Whether a figure of a subject is Linux's to the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exact {
+    /// It is.
+    Yes,
+    /// It is the subject's own affair, and not compared; of residence, only that what must be
+    /// resident is.
+    No,
+}
+
+/// Which figures of a subject can be compared.
+///
+/// A machine that fills the neighbours of a faulting page, as any with a costly fill does, has more
+/// resident and faults less often than the kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Minor faults of an access.
+    pub faults: Exact,
+    /// Pages that mincore reports.
+    pub residence: Exact,
+    /// Counters of the space.
+    pub counters: Exact,
+}
+
+impl Figures {
+    /// All of them.
+    pub const ALL: Self = Self { faults: Exact::Yes, residence: Exact::Yes, counters: Exact::Yes };
+    /// None of them.
+    pub const NONE: Self = Self { faults: Exact::No, residence: Exact::No, counters: Exact::No };
+}
+
 /// A process, and those it forks, on which a case is performed.
 ///
 /// The first process starts with a window of 64 GiB at [`WINDOW`] in which nothing is mapped, and
@@ -246,6 +277,11 @@ pub struct Broken(pub String);
 pub trait Subject {
     /// Whose behaviour it shows.
     fn release(&self) -> Release;
+
+    /// What of its bookkeeping can be compared.
+    fn figures(&self) -> Figures {
+        Figures::ALL
+    }
 
     /// Makes a system call. `Err` only if the subject broke; an errno is a value.
     fn call(&mut self, who: Who, call: &Call) -> Result<Returned, Broken>;

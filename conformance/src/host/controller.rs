@@ -13,7 +13,7 @@ use super::wire::{
 };
 use super::{broken, status};
 use crate::subject::{
-    Access, Accessed, Broken, Call, Caught, Door, Operand, Outside, Release, Returned, Subject,
+    Access, Accessed, Broken, Call, Caught, Door, Figures, Operand, Outside, Release, Returned, Subject,
     Sys, Transfer, Usage, Who,
 };
 
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Controller {
     release: Release,
+    figures: Figures,
     socket: PathBuf,
     listener: UnixListener,
     child: Child,
@@ -71,7 +72,12 @@ fn head(op: Op, number: u64, wanted: usize) -> [u64; WORDS] {
 
 impl Controller {
     /// Starts an agent: `command` is what runs it, without the path of the socket.
-    pub fn start(mut command: Command, dir: &Path, release: Release) -> Result<Self, Broken> {
+    pub fn start(
+        mut command: Command,
+        dir: &Path,
+        release: Release,
+        figures: Figures,
+    ) -> Result<Self, Broken> {
         let socket = dir.join(".control");
         let listener = UnixListener::bind(&socket).map_err(broken)?;
         listener.set_nonblocking(true).map_err(broken)?;
@@ -85,6 +91,7 @@ impl Controller {
             .map_err(|error| Broken(format!("{command:?}: {error}")))?;
         let mut controller = Self {
             release,
+            figures,
             socket,
             listener,
             child,
@@ -220,6 +227,10 @@ impl Controller {
 impl Subject for Controller {
     fn release(&self) -> Release {
         self.release
+    }
+
+    fn figures(&self) -> Figures {
+        self.figures
     }
 
     fn call(&mut self, who: Who, call: &Call) -> Result<Returned, Broken> {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-use crate::subject::{Broken, Release, Runner, Subject};
+use crate::subject::{Broken, Figures, Release, Runner, Subject};
 
 pub use controller::Controller;
 
@@ -49,12 +49,13 @@ impl Runner for Host {
 
     fn offers(&self, need: &str) -> bool {
         match need {
+            "memlock" => locks_much(),
             "root" => fs::metadata("/proc/self").is_ok_and(|own| owner(&own) == 0),
             "pkeys" => cpu_has("ospke"),
             "memory_failure" => Path::new("/proc/sys/vm/memory_failure_recovery").exists(),
             "thp" => Path::new("/sys/kernel/mm/transparent_hugepage").exists(),
             "proc_mem" | "process_vm" | "mseal" | "guard" | "memfd" | "punch" | "tail"
-            | "remap_file_pages" => true,
+            | "remap_file_pages" | "counters" => true,
             _ => false,
         }
     }
@@ -62,7 +63,7 @@ impl Runner for Host {
     fn start(&self, dir: &Path) -> Result<Box<dyn Subject>, Broken> {
         let mut command = Command::new(&self.agent);
         command.arg(AGENT);
-        let controller = Controller::start(command, dir, host_release()?)?;
+        let controller = Controller::start(command, dir, host_release()?, Figures::ALL)?;
         Ok(Box::new(controller))
     }
 }
@@ -112,13 +113,13 @@ impl Runner for Traced {
     }
 
     fn offers(&self, need: &str) -> bool {
-        matches!(need, "process_vm" | "memfd" | "punch" | "tail" | "remap_file_pages")
+        matches!(need, "process_vm" | "memfd" | "punch" | "tail")
     }
 
     fn start(&self, dir: &Path) -> Result<Box<dyn Subject>, Broken> {
         let mut command = Command::new(&self.recto);
         command.args(["run", "--"]).arg(&self.agent).arg(AGENT);
-        let controller = Controller::start(command, dir, Release::REFERENCE)?;
+        let controller = Controller::start(command, dir, Release::REFERENCE, Figures::NONE)?;
         Ok(Box::new(controller))
     }
 }
@@ -132,6 +133,14 @@ pub fn host_release() -> Result<Release, Broken> {
 fn other_platform() -> Option<String> {
     let x86 = cfg!(all(target_os = "linux", target_arch = "x86_64"));
     (!x86).then(|| "the cases speak of Linux on x86-64".into())
+}
+
+/// Whether a process may lock all that an agent has mapped.
+fn locks_much() -> bool {
+    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Max locked memory"));
+    let hard = line.and_then(|line| line.split_whitespace().nth(1));
+    hard.is_some_and(|hard| hard.parse::<u64>().map_or(hard == "unlimited", |hard| hard > 64 << 20))
 }
 
 fn cpu_has(flag: &str) -> bool {

@@ -39,7 +39,7 @@ impl Runner for Soft {
     }
 
     fn offers(&self, need: &str) -> bool {
-        matches!(need, "process_vm" | "proc_mem" | "guard")
+        matches!(need, "process_vm" | "proc_mem" | "guard" | "counters" | "memlock")
     }
 
     fn start(&self, _dir: &Path) -> Result<Box<dyn Subject>, Broken> {
