@@ -124,15 +124,14 @@ impl Mm {
             Ok(plan) => plan,
             Err(refused) => return Err(refused.settle(held)),
         };
-        if !self
-            .limits()
-            .may_expand(self.accounts(), flags, range.pages() - plan.nr_pages())
-        {
-            return Err(Errno::ENOMEM);
-        }
-        let mut promise = Promise::none(self);
+        let mut promise = match self.afford(&plan, range, flags) {
+            Ok(promise) => promise,
+            Err(errno) => {
+                plan.give_up(held);
+                return Err(errno);
+            }
+        };
         if is_accountable(flags) {
-            promise = Promise::of(self, range.pages() - plan.nr_pages_with(VmFlags::ACCOUNT))?;
             flags |= VmFlags::ACCOUNT;
         }
         self.clear_place(held, plan, flags, &mut promise);
@@ -143,6 +142,23 @@ impl Mm {
         promise.keep();
         self.account_new(flags, range.pages());
         Ok(placed.vma)
+    }
+
+    /// The limits, and the promise that a new mapping takes beside what it replaces.
+    fn afford(
+        &self,
+        plan: &RemovePlan,
+        range: VirtRange,
+        flags: VmFlags,
+    ) -> Result<Promise<'_>, Errno> {
+        let more = range.pages() - plan.nr_pages();
+        if !self.limits().may_expand(self.accounts(), flags, more) {
+            return Err(Errno::ENOMEM);
+        }
+        match is_accountable(flags) {
+            true => Promise::of(self, range.pages() - plan.nr_pages_with(VmFlags::ACCOUNT)),
+            false => Ok(Promise::none(self)),
+        }
     }
 
     /// Removes what a fixed mapping covers. What it was promised goes over to the new area, if that

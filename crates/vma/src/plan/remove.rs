@@ -7,7 +7,7 @@ use super::rearrange::{OldLinks, Rearrangement};
 use super::refused::{PlanError, Refused};
 use crate::area::{NewArea, Vma};
 use crate::lock::{MmapHeld, MmapWrite};
-use addr::{VirtAddr, VirtRange, VmFlags};
+use addr::{Errno, VirtAddr, VirtRange, VmFlags};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use object::{Area, AreaChange, Callbacks, VmOps};
@@ -162,6 +162,28 @@ impl RemovePlan {
         }
     }
 
+    /// Gives the plan up where Linux has split the areas at its ends already: they stay split (Linux:
+    /// `vms_abort_munmap_vmas`).
+    pub fn give_up<T>(self, held: &mut MmapWrite<'_, T>) {
+        let Self { change, areas, .. } = self;
+        drop(change);
+        let mut split = Rearrangement::begin(held);
+        let last = areas.last().filter(|_| areas.len() > 1);
+        for part in areas.first().into_iter().chain(last) {
+            // A piece that its file refuses is not split off: the area stays as it is.
+            let Ok(pieces) = part.pieces(held) else {
+                continue;
+            };
+            if pieces.len() > 1 {
+                pieces.iter().skip(1).for_each(|piece| split.open(piece));
+                split.swap(core::slice::from_ref(&part.vma), pieces);
+            }
+        }
+        if !split.is_empty() {
+            let _whole = split.commit(held, OldLinks::Replaced);
+        }
+    }
+
     /// Makes it so. The areas are out of the tree, their entries are still in the page tables.
     pub fn commit<T>(self, held: &mut MmapWrite<'_, T>) -> Removed {
         let Self {
@@ -271,6 +293,17 @@ impl Unclosed {
 }
 
 impl RemovedArea {
+    /// The area, cut where the removal begins and ends.
+    fn pieces<T>(&self, held: &MmapWrite<'_, T>) -> Result<Vec<Arc<Vma>>, Errno> {
+        let (whole, part) = (self.vma.range, self.range());
+        let below = between(whole.start(), part.start());
+        let above = between(part.end(), whole.end());
+        let ranges = below.into_iter().chain([part]).chain(above);
+        ranges
+            .map(|range| build(held, cut(&self.vma, range), AnonFrom::of(&self.vma)))
+            .collect()
+    }
+
     fn cut_from(vma: Arc<Vma>, range: VirtRange) -> Option<Self> {
         let part = cut(&vma, vma.range.intersect(&range)?);
         Some(Self { part, vma })
