@@ -23,12 +23,12 @@ pub(crate) fn of(name: &str, mm: &Mm) -> Option<Vec<u8>> {
         }
         "statm" => Some(statm(mm).into_bytes()),
         "cmdline" => {
-            let (start, end) = (mm.image().arg_start, mm.image().arg_end);
-            Some(strings(mm, start, end))
+            let image = mm.image().clone();
+            Some(strings(mm, image.arg_start, image.arg_end))
         }
         "environ" => {
-            let (start, end) = (mm.image().env_start, mm.image().env_end);
-            Some(strings(mm, start, end))
+            let image = mm.image().clone();
+            Some(strings(mm, image.env_start, image.env_end))
         }
         _ => None,
     }
@@ -37,9 +37,9 @@ pub(crate) fn of(name: &str, mm: &Mm) -> Option<Vec<u8>> {
 /// Size, resident, shared, text, (library), data and stack, (dirty): in pages (`proc_pid_statm`).
 fn statm(mm: &Mm) -> String {
     let stats = mm.stats();
-    let (start_code, end_code) = (mm.image().start_code, mm.image().end_code);
+    let image = mm.image().clone();
     let pages_up = |at: VirtAddr| at.as_u64().div_ceil(1 << PAGE_SHIFT);
-    let text = pages_up(end_code).saturating_sub(start_code.as_u64() >> PAGE_SHIFT);
+    let text = pages_up(image.end_code).saturating_sub(image.start_code.as_u64() >> PAGE_SHIFT);
     let shared = stats.rss.file + stats.rss.shmem;
     let data = stats.pages.data + stats.pages.stack;
     format!("{} {} {shared} {text} 0 {data} 0\n", stats.pages.total, stats.rss.resident())
