@@ -2,6 +2,7 @@
 //!
 //! Linux names: `access_remote_vm` (ptrace, `/proc/PID/mem`), `process_vm_rw`, `pin_user_pages`.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -33,7 +34,11 @@ impl Mm {
         let mut done = 0;
         for (at, part) in parts(addr, bytes.len()) {
             let piece = &mut bytes[part.clone()];
-            let want = Want { access: Access::Read, force, hold: Hold::Reference };
+            let want = Want {
+                access: Access::Read,
+                force,
+                hold: Hold::Reference,
+            };
             let read = match self.reach_or_grow(at, want) {
                 Ok(page) => self.read_page(&page, at, piece),
                 Err(Unreached::Refused | Unreached::Fault(_)) => {
@@ -55,7 +60,11 @@ impl Mm {
         let mut done = 0;
         for (at, part) in parts(addr, bytes.len()) {
             let piece = &bytes[part.clone()];
-            let want = Want { access: Access::Write, force, hold: Hold::Reference };
+            let want = Want {
+                access: Access::Write,
+                force,
+                hold: Hold::Reference,
+            };
             let written = match self.reach_or_grow(at, want) {
                 Ok(page) => self.write_page(&page, at, piece),
                 Err(Unreached::Refused | Unreached::Fault(_)) => {
@@ -142,8 +151,12 @@ impl Mm {
         let mut obtained = None;
         loop {
             let held = self.read();
-            let Some(vma) = held.tree().find(at).cloned() else { return 0 };
-            let Some(ops) = vma.ops().filter(|_| vma.callbacks().contains(Callbacks::ACCESS))
+            let Some(vma) = held.tree().find(at).cloned() else {
+                return 0;
+            };
+            let Some(ops) = vma
+                .ops()
+                .filter(|_| vma.callbacks().contains(Callbacks::ACCESS))
             else {
                 return 0;
             };
@@ -164,10 +177,7 @@ impl Mm {
 }
 
 /// The pieces of `len` bytes from `addr` on, one a page: where each begins, and which bytes it is.
-fn parts(
-    addr: VirtAddr,
-    len: usize,
-) -> impl Iterator<Item = (VirtAddr, core::ops::Range<usize>)> {
+fn parts(addr: VirtAddr, len: usize) -> impl Iterator<Item = (VirtAddr, core::ops::Range<usize>)> {
     let mut begin = 0;
     core::iter::from_fn(move || {
         if begin >= len {
@@ -254,7 +264,10 @@ pub struct Pinning {
 impl Pinning {
     /// The pages of `range`, for `access`.
     pub fn new(mm: &Arc<Mm>, range: VirtRange, access: Access) -> Self {
-        Pinning { mm: Arc::clone(mm), progress: Progress::new(range, access) }
+        Pinning {
+            mm: Arc::clone(mm),
+            progress: Progress::new(range, access),
+        }
     }
 
     /// Takes in what a performed request obtained.
@@ -277,15 +290,23 @@ struct Progress {
     pins: Pins,
     next: VirtAddr,
     want: Want,
-    reach: Option<Reach>,
+    reach: Option<Box<Reach>>,
 }
 
 impl Progress {
     fn new(range: VirtRange, access: Access) -> Self {
         Progress {
-            pins: Pins { range, pages: Vec::new(), stopped: None },
+            pins: Pins {
+                range,
+                pages: Vec::new(),
+                stopped: None,
+            },
             next: range.start(),
-            want: Want { access, force: Force::Plain, hold: Hold::Pin },
+            want: Want {
+                access,
+                force: Force::Plain,
+                hold: Hold::Pin,
+            },
             reach: None,
         }
     }
@@ -299,7 +320,9 @@ impl Progress {
     fn advance(&mut self, mm: &Mm) -> Result<(), PageRequest> {
         while self.next < self.pins.range.end() {
             let (next, want) = (self.next, self.want);
-            let reach = self.reach.get_or_insert_with(|| Reach::new(next, want));
+            let reach = self
+                .reach
+                .get_or_insert_with(|| Box::new(Reach::new(next, want)));
             let page = match reach.attempt(mm) {
                 Ok(Reached::Pinned(pin, pfn)) => Pinned::Frame(pin, pfn),
                 Ok(Reached::Device(pfn)) => Pinned::Device(pfn),

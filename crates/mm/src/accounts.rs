@@ -165,7 +165,10 @@ impl Rss {
     pub fn new() -> Self {
         let shards = sync::nr_cpus().clamp(1, 16).next_power_of_two();
         let shards: Vec<Shard> = (0..shards).map(|_| Shard::default()).collect();
-        Rss { shards: shards.into_boxed_slice(), hiwater_rss: AtomicU64::new(0) }
+        Rss {
+            shards: shards.into_boxed_slice(),
+            hiwater_rss: AtomicU64::new(0),
+        }
     }
 
     fn shard(&self) -> &Shard {
@@ -182,7 +185,8 @@ impl Rss {
 
     /// `update_hiwater_rss`: to be called before pages are taken away.
     pub fn note_high_water(&self) {
-        self.hiwater_rss.fetch_max(self.counts().resident(), Relaxed);
+        self.hiwater_rss
+            .fetch_max(self.counts().resident(), Relaxed);
     }
 
     /// `hiwater_rss`: the most pages ever resident, now included.
@@ -203,7 +207,8 @@ impl Rss {
 
     /// The signed sum, for checks that must see a counter below zero as what it is: a bug.
     pub fn balance(&self, kind: RssKind) -> i64 {
-        let add = |sum: u64, shard: &Shard| sum.wrapping_add(shard.rss[kind as usize].load(Relaxed));
+        let add =
+            |sum: u64, shard: &Shard| sum.wrapping_add(shard.rss[kind as usize].load(Relaxed));
         self.shards.iter().fold(0, add) as i64
     }
 
@@ -230,16 +235,25 @@ impl Rss {
     }
 
     fn faults(&self, kind: FaultKind) -> u64 {
-        self.shards.iter().map(|s| s.faults[kind as usize].load(Relaxed)).sum()
+        self.shards
+            .iter()
+            .map(|s| s.faults[kind as usize].load(Relaxed))
+            .sum()
     }
 
     fn event(&self, event: FaultEvent) -> u64 {
-        self.shards.iter().map(|s| s.events[event as usize].load(Relaxed)).sum()
+        self.shards
+            .iter()
+            .map(|s| s.events[event as usize].load(Relaxed))
+            .sum()
     }
 
     /// Faults by kind. `minor` is derived: what completed, less what failed, less what was major.
     pub fn fault_counts(&self) -> FaultCounts {
-        let pgfault = FAULT_KINDS.iter().map(|&kind| self.faults(kind)).sum::<u64>();
+        let pgfault = FAULT_KINDS
+            .iter()
+            .map(|&kind| self.faults(kind))
+            .sum::<u64>();
         let failed = self.faults(FaultKind::Failed);
         let major = self.event(FaultEvent::Major);
         FaultCounts {
@@ -369,7 +383,8 @@ impl AreaAccounts {
 
     /// `update_hiwater_vm`.
     pub fn note_high_water(&self) {
-        self.hiwater_vm.fetch_max(self.total_vm.load(Relaxed), Relaxed);
+        self.hiwater_vm
+            .fetch_max(self.total_vm.load(Relaxed), Relaxed);
     }
 
     /// Takes over a parent's figures, as `dup_mmap` begins; locked and pinned pages are not inherited.

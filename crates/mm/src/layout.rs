@@ -143,7 +143,9 @@ impl Layout {
 
 fn top_down_base(task_size: u64, stack_limit: u64, guard_gap_bytes: u64) -> u64 {
     let gap_max = task_size / 6 * 5;
-    let gap = stack_limit.saturating_add(guard_gap_bytes).clamp(GAP_MIN_BYTES, gap_max);
+    let gap = stack_limit
+        .saturating_add(guard_gap_bytes)
+        .clamp(GAP_MIN_BYTES, gap_max);
     (task_size - gap).next_multiple_of(PAGE_SIZE)
 }
 

@@ -25,7 +25,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod mm;
+mod mm;
 pub mod accounts;
 pub mod limits;
 pub mod layout;
@@ -60,7 +60,9 @@ pub use fault::{
     handle_mm_fault,
 };
 pub use layout::{Image, Layout, LayoutConfig, Placement};
-pub use limits::{Commit, CommitConfig, CommitLimit, Limits, Overcommit, Resource, Rlimit, Sysctl};
+pub use limits::{
+    Commit, CommitConfig, CommitLimit, Limits, LockRight, Overcommit, Resource, Rlimit, Sysctl,
+};
 pub use fork::ForkConfig;
 pub use map::{
     Advice, FileRights, LockAllFlags, LockFlags, MapDescription, MapFlags, MapKind, MapPrepare,

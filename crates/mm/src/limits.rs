@@ -36,11 +36,17 @@ pub struct Rlimit {
 
 impl Rlimit {
     /// No limit at all.
-    pub const UNLIMITED: Rlimit = Rlimit { soft: RLIM_INFINITY, hard: RLIM_INFINITY };
+    pub const UNLIMITED: Rlimit = Rlimit {
+        soft: RLIM_INFINITY,
+        hard: RLIM_INFINITY,
+    };
 
     /// The same value for soft and hard.
     pub const fn both(bytes: u64) -> Self {
-        Rlimit { soft: bytes, hard: bytes }
+        Rlimit {
+            soft: bytes,
+            hard: bytes,
+        }
     }
 }
 
@@ -52,8 +58,20 @@ struct LimitWords {
 
 impl LimitWords {
     fn new(limit: Rlimit) -> Self {
-        LimitWords { soft: AtomicU64::new(limit.soft), hard: AtomicU64::new(limit.hard) }
+        LimitWords {
+            soft: AtomicU64::new(limit.soft),
+            hard: AtomicU64::new(limit.hard),
+        }
     }
+}
+
+/// How much a process may lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockRight {
+    /// What `RLIMIT_MEMLOCK` allows.
+    Limited,
+    /// As much as it likes (`CAP_IPC_LOCK`).
+    Any,
 }
 
 /// The limits of one process, and whether `CAP_IPC_LOCK` lifts the memlock one.
@@ -70,7 +88,10 @@ impl Limits {
             words: [
                 LimitWords::new(Rlimit::UNLIMITED),
                 LimitWords::new(Rlimit::UNLIMITED),
-                LimitWords::new(Rlimit { soft: 8 << 20, hard: RLIM_INFINITY }),
+                LimitWords::new(Rlimit {
+                    soft: 8 << 20,
+                    hard: RLIM_INFINITY,
+                }),
                 LimitWords::new(Rlimit::both(8 << 20)),
             ],
             may_lock_any: AtomicBool::new(false),
@@ -94,12 +115,15 @@ impl Limits {
     /// One limit.
     pub fn get(&self, resource: Resource) -> Rlimit {
         let words = &self.words[resource as usize];
-        Rlimit { soft: words.soft.load(Relaxed), hard: words.hard.load(Relaxed) }
+        Rlimit {
+            soft: words.soft.load(Relaxed),
+            hard: words.hard.load(Relaxed),
+        }
     }
 
     /// Gives or takes `CAP_IPC_LOCK`.
-    pub fn set_may_lock_any(&self, may: bool) {
-        self.may_lock_any.store(may, Relaxed);
+    pub fn set_lock_right(&self, right: LockRight) {
+        self.may_lock_any.store(right == LockRight::Any, Relaxed);
     }
 
     /// Whether `RLIMIT_MEMLOCK` does not bind (`CAP_IPC_LOCK`).
@@ -118,7 +142,8 @@ impl Limits {
     pub fn may_expand(&self, accounts: &AreaAccounts, flags: VmFlags, pages: u64) -> bool {
         let counts = accounts.counts();
         let fits = |have: u64, limit: u64| {
-            have.checked_add(pages).is_some_and(|sum| sum <= limit >> PAGE_SHIFT)
+            have.checked_add(pages)
+                .is_some_and(|sum| sum <= limit >> PAGE_SHIFT)
         };
         if !fits(counts.total, self.get(Resource::AddressSpace).soft) {
             return false;
@@ -143,12 +168,15 @@ impl Limits {
 impl Clone for Limits {
     fn clone(&self) -> Self {
         let copy = Limits::new();
-        for resource in
-            [Resource::AddressSpace, Resource::Data, Resource::Stack, Resource::Memlock]
-        {
+        for resource in [
+            Resource::AddressSpace,
+            Resource::Data,
+            Resource::Stack,
+            Resource::Memlock,
+        ] {
             copy.set(resource, self.get(resource));
         }
-        copy.set_may_lock_any(self.may_lock_any());
+        copy.may_lock_any.store(self.may_lock_any(), Relaxed);
         copy
     }
 }
@@ -214,7 +242,10 @@ pub struct Commit {
 impl Commit {
     /// A ledger with nothing promised.
     pub fn new(config: CommitConfig) -> Self {
-        Commit { config, committed: AtomicU64::new(0) }
+        Commit {
+            config,
+            committed: AtomicU64::new(0),
+        }
     }
 
     /// A ledger in the kernel's default mode for `ram_pages` of memory and no swap.
@@ -289,6 +320,10 @@ pub struct Sysctl {
 
 impl Default for Sysctl {
     fn default() -> Self {
-        Sysctl { max_map_count: 65_530, stack_guard_gap_pages: 256, mmap_min_addr: 65_536 }
+        Sysctl {
+            max_map_count: 65_530,
+            stack_guard_gap_pages: 256,
+            mmap_min_addr: 65_536,
+        }
     }
 }

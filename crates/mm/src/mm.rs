@@ -220,13 +220,15 @@ impl Mm {
         flags: MmFlags,
         image: Image,
     ) -> Result<MmUser, Errno> {
-        let table = PageTable::new(Arc::clone(&config.arena), layout.mode())
-            .map_err(|_| Errno::ENOMEM)?;
+        let table =
+            PageTable::new(Arc::clone(&config.arena), layout.mode()).map_err(|_| Errno::ENOMEM)?;
         let rules = Rules {
             max_map_count: config.sysctl.max_map_count,
             stack_guard_bytes: config.sysctl.stack_guard_gap_pages << addr::PAGE_SHIFT,
         };
-        let guarded = Guarded { def_flags: VmFlags::empty() };
+        let guarded = Guarded {
+            def_flags: VmFlags::empty(),
+        };
         let mm = Arc::new_cyclic(|this: &Weak<Mm>| Mm {
             table,
             arena: config.arena,
@@ -389,7 +391,9 @@ impl Mm {
                 (users != 0).then_some(users + 1)
             })
             .ok()?;
-        Some(MmUser { mm: Arc::clone(self) })
+        Some(MmUser {
+            mm: Arc::clone(self),
+        })
     }
 
     /// `__mmput`: the last user has gone. In the kernel's order; what this build does not have yet is
@@ -405,7 +409,11 @@ impl Drop for Mm {
     /// `__mmdrop`, `check_mm`: nothing may be left to count.
     fn drop(&mut self) {
         for kind in crate::accounts::RSS_KINDS {
-            debug_assert_eq!(self.rss.balance(kind), 0, "inv 50: {kind:?} pages left in a dead space");
+            debug_assert_eq!(
+                self.rss.balance(kind),
+                0,
+                "inv 50: {kind:?} pages left in a dead space"
+            );
         }
         debug_assert_eq!(self.table.bytes(), 0, "inv 28: tables left in a dead space");
     }
@@ -452,7 +460,9 @@ impl Clone for MmUser {
     fn clone(&self) -> Self {
         // Relaxed: one user exists, so the count cannot be at zero.
         self.mm.users.0.fetch_add(1, Ordering::Relaxed);
-        MmUser { mm: Arc::clone(&self.mm) }
+        MmUser {
+            mm: Arc::clone(&self.mm),
+        }
     }
 }
 

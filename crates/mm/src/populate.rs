@@ -63,7 +63,9 @@ impl Mm {
                 // An area whose page cannot be had is left, and the next one tried.
                 Err(stop) => {
                     let tree = self.mmap_lock().snapshot();
-                    at = tree.find(stop.at).map_or(range.end(), |vma| vma.range.end());
+                    at = tree
+                        .find(stop.at)
+                        .map_or(range.end(), |vma| vma.range.end());
                 }
             }
         }
@@ -80,7 +82,8 @@ impl Mm {
         range: VirtRange,
         access: Access,
     ) -> Result<(), Errno> {
-        self.populate_for(range, access).map_err(|stop| stop.advice_errno())
+        self.populate_for(range, access)
+            .map_err(|stop| stop.advice_errno())
     }
 
     /// `__mm_populate`: faults in the pages of `range`, area by area, the way each area is best
@@ -90,7 +93,10 @@ impl Mm {
         let mut at = range.start();
         while at < range.end() {
             let tree = self.mmap_lock().snapshot();
-            let Some(vma) = tree.find_next(at).filter(|vma| vma.range.start() < range.end()) else {
+            let Some(vma) = tree
+                .find_next(at)
+                .filter(|vma| vma.range.start() < range.end())
+            else {
                 return Ok(());
             };
             let end = vma.range.end().min(range.end());
@@ -100,11 +106,28 @@ impl Mm {
             if flags.intersects(VmFlags::IO | VmFlags::PFNMAP | VmFlags::LOCKONFAULT) {
                 continue;
             }
-            let Some(part) = VirtRange::new(start, end) else { continue };
+            let Some(part) = VirtRange::new(start, end) else {
+                continue;
+            };
             let private_write = flags.contains(VmFlags::WRITE) && !flags.contains(VmFlags::SHARED);
-            let access = if private_write { Access::Write } else { Access::Read };
-            let force = if flags.is_accessible() { Force::Forced } else { Force::Plain };
-            self.fault_in(part, Want { access, force, hold: Hold::Mapped })?;
+            let access = if private_write {
+                Access::Write
+            } else {
+                Access::Read
+            };
+            let force = if flags.is_accessible() {
+                Force::Forced
+            } else {
+                Force::Plain
+            };
+            self.fault_in(
+                part,
+                Want {
+                    access,
+                    force,
+                    hold: Hold::Mapped,
+                },
+            )?;
         }
         Ok(())
     }
@@ -112,7 +135,14 @@ impl Mm {
     /// `faultin_page_range`: faults in every page of `range` for `access`, as MADV_POPULATE_READ and
     /// MADV_POPULATE_WRITE do. A hole or an area that does not allow it ends it.
     pub fn populate_for(&self, range: VirtRange, access: Access) -> Result<(), PopulateStop> {
-        self.fault_in(range, Want { access, force: Force::Plain, hold: Hold::Mapped })
+        self.fault_in(
+            range,
+            Want {
+                access,
+                force: Force::Plain,
+                hold: Hold::Mapped,
+            },
+        )
     }
 
     fn fault_in(&self, range: VirtRange, want: Want) -> Result<(), PopulateStop> {

@@ -94,7 +94,11 @@ enum Look {
 impl Reach {
     /// The page at `addr`.
     pub(crate) fn new(addr: VirtAddr, want: Want) -> Self {
-        Reach { addr, want, fault: None }
+        Reach {
+            addr,
+            want,
+            fault: None,
+        }
     }
 
     /// Takes in what a request obtained.
@@ -115,7 +119,9 @@ impl Reach {
                     }
                 }
             }
-            let Some(fault) = &mut self.fault else { continue };
+            let Some(fault) = &mut self.fault else {
+                continue;
+            };
             match try_until_it_waits(mm, fault) {
                 Ok(_) => self.fault = None,
                 Err(Pending::Failed(error)) => return Err(Unreached::Fault(error)),
@@ -138,9 +144,7 @@ impl Reach {
     fn look(&self, mm: &Mm) -> Result<Look, Unreached> {
         let lock = match mm.mmap_lock().lock_vma_under_rcu(self.addr) {
             Ok(area) => FaultLock::by_vma(area),
-            Err(_) => {
-                FaultLock::by_mmap(mm.read(), self.addr).map_err(|_| Unreached::NoArea)?
-            }
+            Err(_) => FaultLock::by_mmap(mm.read(), self.addr).map_err(|_| Unreached::NoArea)?,
         };
         check_area(lock.vma(), self.want)?;
         Ok(self.follow(mm, &lock))
@@ -154,10 +158,17 @@ impl Reach {
         };
         let fault = |how: FaultFlags| Look::Fault(FaultFlags::DEFAULT | FaultFlags::REMOTE | how);
         let pin = sync::pin();
-        let entry = mm.table().slot(self.addr, &pin).and_then(|slot| slot.lock());
-        let Some(entry) = entry else { return fault(write) };
+        let entry = mm
+            .table()
+            .slot(self.addr, &pin)
+            .and_then(|slot| slot.lock());
+        let Some(entry) = entry else {
+            return fault(write);
+        };
         let now = entry.read();
-        let Some(leaf) = now.mapping() else { return fault(write) };
+        let Some(leaf) = now.mapping() else {
+            return fault(write);
+        };
         let hinted = now.is_prot_none() && lock.vma().flags().is_accessible();
         if hinted && self.want.force == Force::Plain {
             return fault(write);
@@ -172,7 +183,9 @@ impl Reach {
         {
             return fault(write);
         }
-        let Some(folio) = folio else { return Look::Got(without_folio(leaf.pfn, now)) };
+        let Some(folio) = folio else {
+            return Look::Got(without_folio(leaf.pfn, now));
+        };
         if self.must_unshare(&folio) {
             return fault(FaultFlags::UNSHARE);
         }
@@ -208,7 +221,11 @@ impl Reach {
 }
 
 fn without_folio(pfn: Pfn, entry: Entry) -> Reached {
-    if entry.is_special() { Reached::Zeroes } else { Reached::Device(pfn) }
+    if entry.is_special() {
+        Reached::Zeroes
+    } else {
+        Reached::Device(pfn)
+    }
 }
 
 /// `check_vma_flags`.
@@ -224,5 +241,9 @@ fn check_area(vma: &Vma, want: Want) -> Result<(), Unreached> {
         Access::Read | Access::Execute if flags.contains(VmFlags::READ) => true,
         Access::Read | Access::Execute => forced && flags.contains(VmFlags::MAYREAD),
     };
-    if allowed { Ok(()) } else { Err(Unreached::Refused) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(Unreached::Refused)
+    }
 }

@@ -35,8 +35,7 @@ impl Mm {
             vma::anon_vma_prepare(held, vma);
         }
         let lowest = VirtAddr::new(self.sysctl().mmap_min_addr);
-        let plan =
-            GrowPlan::decide(held, vma, addr, lowest).map_err(vma::GrowRefused::errno)?;
+        let plan = GrowPlan::decide(held, vma, addr, lowest).map_err(vma::GrowRefused::errno)?;
         let (grown, flags) = (plan.nr_grown(), plan.flags());
         if grown == 0 {
             plan.commit(held);
@@ -68,7 +67,8 @@ impl Mm {
         {
             return Err(Errno::ENOMEM);
         }
-        self.commit().charge(grown, accounts.counts().total, Privilege::Ordinary)?;
+        self.commit()
+            .charge(grown, accounts.counts().total, Privilege::Ordinary)?;
         if !flags.contains(VmFlags::ACCOUNT) {
             // Checked like any growth, but an area that is not accounted gives nothing back at its
             // end, and so must owe nothing.

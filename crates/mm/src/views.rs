@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 
 use addr::{Level, PAGE_SHIFT, PAGE_SIZE, Pfn, Prot, VirtAddr, VirtRange, VmFlags};
+use machine::AccessedDirty;
 use object::context::AreaPeek;
 use object::{Callbacks, InodeId};
 use pgtable::Entry;
@@ -27,7 +28,11 @@ pub enum Target {
 
 impl Target {
     fn of(pfn: Pfn) -> Self {
-        if object::device::is_device(pfn) { Target::Device(pfn) } else { Target::Arena(pfn) }
+        if object::device::is_device(pfn) {
+            Target::Device(pfn)
+        } else {
+            Target::Arena(pfn)
+        }
     }
 
     /// The page `pages` further on.
@@ -102,7 +107,7 @@ impl Mm {
     /// Where only faults set dirty bits, a clean page is not said to be writable: its first write has
     /// to fault.
     pub fn translations(&self, range: VirtRange, mut found: impl FnMut(Run)) {
-        let by_hardware = self.mmu().caps().sets_accessed_dirty();
+        let marks = self.mmu().caps().accessed_dirty;
         let mut run: Option<Run> = None;
         let mut at = range.start();
         let pin = sync::pin();
@@ -111,9 +116,13 @@ impl Mm {
                 at = Level::Pmd.next_entry(at).unwrap_or(range.end());
                 continue;
             };
-            let page = translation(slot.snapshot(), by_hardware)
+            let page = translation(slot.snapshot(), marks)
                 .zip(VirtRange::page_of(at))
-                .map(|((target, prot), range)| Run { range, target, prot });
+                .map(|((target, prot), range)| Run {
+                    range,
+                    target,
+                    prot,
+                });
             run = match (run.take(), page) {
                 (Some(run), Some(page)) => match joined(&run, &page) {
                     Some(longer) => Some(longer),
@@ -137,10 +146,10 @@ impl Mm {
 }
 
 /// What a machine may do through an entry.
-fn translation(entry: Entry, dirty_by_hardware: bool) -> Option<(Target, Prot)> {
+fn translation(entry: Entry, marks: AccessedDirty) -> Option<(Target, Prot)> {
     let leaf = entry.mapping().filter(|_| entry.is_hardware_present())?;
     let mut prot = leaf.flags.prot();
-    if !dirty_by_hardware && !entry.is_dirty() {
+    if marks == AccessedDirty::SetByFaults && !entry.is_dirty() {
         prot -= Prot::WRITE;
     }
     (!prot.is_empty()).then_some((Target::of(leaf.pfn), prot))
@@ -159,9 +168,16 @@ fn maps_line(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
     let begin = text.len();
     let flags = vma.flags();
     let bit = |flag, letter| if flags.contains(flag) { letter } else { '-' };
-    let none = InodeId { major: 0, minor: 0, ino: 0 };
+    let none = InodeId {
+        major: 0,
+        minor: 0,
+        ino: 0,
+    };
     let inode = vma.file.as_ref().map_or(none, |file| file.inode());
-    let offset = vma.file.as_ref().map_or(0, |_| vma.pgoff.as_u64() << PAGE_SHIFT);
+    let offset = vma
+        .file
+        .as_ref()
+        .map_or(0, |_| vma.pgoff.as_u64() << PAGE_SHIFT);
     write!(
         text,
         "{:08x}-{:08x} {}{}{}{} {offset:08x} {:02x}:{:02x} {} ",
@@ -170,7 +186,11 @@ fn maps_line(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
         bit(VmFlags::READ, 'r'),
         bit(VmFlags::WRITE, 'w'),
         bit(VmFlags::EXEC, 'x'),
-        if flags.contains(VmFlags::MAYSHARE) { 's' } else { 'p' },
+        if flags.contains(VmFlags::MAYSHARE) {
+            's'
+        } else {
+            'p'
+        },
         inode.major,
         inode.minor,
         inode.ino,
@@ -197,7 +217,9 @@ fn name_of(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
             None => push_path(text, file.path()),
         };
     }
-    if let Some(ops) = vma.ops().filter(|ops| ops.callbacks().contains(Callbacks::NAME))
+    if let Some(ops) = vma
+        .ops()
+        .filter(|ops| ops.callbacks().contains(Callbacks::NAME))
         && let Some(name) = ops.name(&AreaPeek::new(vma))
     {
         text.push_str(&name);

@@ -15,7 +15,11 @@ use crate::mm::Mm;
 /// Counts a fault that was served.
 pub(super) fn served(mm: &Mm, request: &FaultRequest, done: Done) -> Handled {
     let tried = request.flags.contains(FaultFlags::TRIED);
-    let waited = if tried { Waited::ForData } else { request.waited };
+    let waited = if tried {
+        Waited::ForData
+    } else {
+        request.waited
+    };
     mm.rss().count_fault(done.kind);
     if waited == Waited::ForData {
         mm.rss().count_event(FaultEvent::Major, 1);
@@ -23,11 +27,18 @@ pub(super) fn served(mm: &Mm, request: &FaultRequest, done: Done) -> Handled {
     if let Some(task) = &request.task {
         task.count(waited);
     }
-    Handled { kind: done.kind, waited, attempts: request.attempts }
+    Handled {
+        kind: done.kind,
+        waited,
+        attempts: request.attempts,
+    }
 }
 
 /// Counts a fault that failed: it is a fault, but neither minor nor major.
 pub(super) fn failed(mm: &Mm, request: &FaultRequest, cause: Cause) -> FaultError {
     mm.rss().count_fault(FaultKind::Failed);
-    FaultError { addr: request.addr, cause }
+    FaultError {
+        addr: request.addr,
+        cause,
+    }
 }

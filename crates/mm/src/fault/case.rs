@@ -74,17 +74,34 @@ pub(crate) struct HugeLeaf<'f> {
 impl<'f, 'p> Walked<'f, 'p> {
     /// `handle_pte_fault`: names the case, in the kernel's order of questions.
     pub(crate) fn case(self) -> Case<'f, 'p> {
-        let Walked { locked, pin, slot, snapshot } = self;
+        let Walked {
+            locked,
+            pin,
+            slot,
+            snapshot,
+        } = self;
         let Some(slot) = slot.filter(|_| !snapshot.is_none()) else {
             return Self::missing(locked, pin, slot);
         };
         if slot.level() != Level::Pte {
-            return Case::Huge(HugeLeaf { locked, level: slot.level(), snapshot });
+            return Case::Huge(HugeLeaf {
+                locked,
+                level: slot.level(),
+                snapshot,
+            });
         }
         if let Some(note) = snapshot.non_present_kind() {
-            return Case::Noted(Noted { locked, note, snapshot });
+            return Case::Noted(Noted {
+                locked,
+                note,
+                snapshot,
+            });
         }
-        let present = Present { locked, slot, snapshot };
+        let present = Present {
+            locked,
+            slot,
+            snapshot,
+        };
         if snapshot.is_prot_none() && present.locked.flags().is_accessible() {
             return Case::Hinted(present);
         }
@@ -92,15 +109,14 @@ impl<'f, 'p> Walked<'f, 'p> {
     }
 
     /// `do_pte_missing`.
-    fn missing(
-        locked: VmaLocked<'f>,
-        pin: &'p Pin,
-        slot: Option<Slot<'f, 'p>>,
-    ) -> Case<'f, 'p> {
+    fn missing(locked: VmaLocked<'f>, pin: &'p Pin, slot: Option<Slot<'f, 'p>>) -> Case<'f, 'p> {
         if locked.vma().is_anonymous() {
             Case::MissingAnon(MissingAnon { locked, pin, slot })
         } else {
-            Case::MissingPage(MissingPage { locked, snapshot: Entry::NONE })
+            Case::MissingPage(MissingPage {
+                locked,
+                snapshot: Entry::NONE,
+            })
         }
     }
 }

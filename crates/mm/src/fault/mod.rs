@@ -23,17 +23,17 @@ use addr::{FaultFlags, VirtAddr};
 use machine::FaultInfo;
 use object::{Obtained, PageRequest};
 
-use crate::accounts::{FaultEvent, TaskFaults};
+use crate::accounts::TaskFaults;
 use crate::mm::Mm;
-use outcome::{Done, Exit, Step};
+use outcome::{Done, Exit, Rung, Step};
 use resolve::Resolved;
 use vma_locked::VmaLocked;
 
 pub use build::{HasMmu, NoMmuBuild, ThisBuild, handle_mm_fault};
 pub use outcome::{Cause, FaultError, Handled};
-pub use trace::{FaultTrace, TraceStep};
 pub(crate) use pte_locked::{initial_rights, maybe_mkwrite};
 pub(crate) use request::FaultRequest;
+pub use trace::{FaultTrace, TraceStep};
 
 /// A fault under way, between attempts. It holds no lock, borrows nothing, and owns what requests
 /// have obtained for it.
@@ -58,13 +58,19 @@ pub enum Attempt {
 impl Fault {
     /// The fault that a CPU took.
     pub fn new(mm: &Arc<Mm>, info: &FaultInfo) -> Self {
-        Fault { mm: Arc::clone(mm), request: FaultRequest::of_trap(info) }
+        Fault {
+            mm: Arc::clone(mm),
+            request: FaultRequest::of_trap(info),
+        }
     }
 
     /// A fault that no CPU took: someone touches the page on the program's behalf. `flags` says how;
     /// combinations that mean nothing are refused when it is attempted.
     pub fn for_access(mm: &Arc<Mm>, addr: VirtAddr, flags: FaultFlags) -> Self {
-        Fault { mm: Arc::clone(mm), request: FaultRequest::of_access(addr, flags) }
+        Fault {
+            mm: Arc::clone(mm),
+            request: FaultRequest::of_access(addr, flags),
+        }
     }
 
     /// Counts it to `task` as well (`min_flt`, `maj_flt`).
@@ -165,7 +171,8 @@ pub(crate) enum Pending {
 }
 
 /// Attempts until the fault is over or something has to be waited for. It goes round only to climb
-/// from the area's lock to the mmap lock, so at most once.
+/// from the area's lock to the mmap lock, so at most once. An area that cannot be locked by itself is
+/// no attempt: nothing has been looked at.
 pub(crate) fn try_until_it_waits(mm: &Mm, request: &mut FaultRequest) -> Result<Handled, Pending> {
     loop {
         request.attempts = request.attempts.saturating_add(1);
@@ -174,10 +181,7 @@ pub(crate) fn try_until_it_waits(mm: &Mm, request: &mut FaultRequest) -> Result<
             Err(exit) => exit,
         };
         match exit {
-            Exit::Refault(rung) => {
-                mm.rss().count_event(FaultEvent::VmaLockRetry, 1);
-                request.rung = request.rung.max(rung);
-            }
+            Exit::Refault(rung) => request.climb(mm, rung),
             Exit::Wait(work) => {
                 request.retry_after(work.waiting());
                 return Err(Pending::Needs(work));
@@ -196,8 +200,15 @@ pub(crate) fn try_until_it_waits(mm: &Mm, request: &mut FaultRequest) -> Result<
 
 /// The fault from its first state to its last.
 fn try_once(mm: &Mm, request: &mut FaultRequest) -> Step<Done> {
-    let locked = VmaLocked::find(mm, request)?.check_access()?.sanitize()?;
-    let pin = sync::pin();
+    let (locked, pin) = match request.rung {
+        Rung::VmaLock => {
+            // One pin serves the search for the area and the walk.
+            let pin = sync::pin();
+            (VmaLocked::by_area_lock(mm, request)?, pin)
+        }
+        Rung::MmapLock => (VmaLocked::by_mmap_lock(mm, request)?, sync::pin()),
+    };
+    let locked = locked.check_access()?.sanitize()?;
     match locked.walk(&pin).case().resolve_pinned()? {
         Resolved::Done(done) => Ok(done),
         Resolved::Away(away) => {

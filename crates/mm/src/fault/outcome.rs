@@ -35,7 +35,9 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// A race was lost, or there was nothing to do: the access is simply tried again.
-    pub(crate) const SPURIOUS: Exit = Exit::Done(Done { kind: FaultKind::Spurious });
+    pub(crate) const SPURIOUS: Exit = Exit::Done(Done {
+        kind: FaultKind::Spurious,
+    });
 }
 
 impl From<FaultFailure> for Exit {

@@ -12,7 +12,7 @@
 use addr::{Pfn, PgOff, VirtAddr, VirtRange, VmFlags};
 use frame::{FolioFlags, FolioLock, FrameRecord, FreshFolio, OwnerId};
 use pgtable::{
-    Changed, Entry, EntryFlags, EntryLock, Gather, Grant, OutsideTable, Slot, Stale,
+    Changed, Entry, EntryFlags, EntryLock, Gather, Grant, OutsideTable, Slot, Stale, TableReserve,
 };
 use sync::Pin;
 use vma::Vma;
@@ -44,7 +44,11 @@ pub(crate) fn initial_rights(vma: &Vma) -> EntryFlags {
 /// `maybe_mkwrite`: the write bit, if the area may be written. A forced write to a private area that
 /// may not be written gets a private page, but not the right.
 pub(crate) fn maybe_mkwrite(rights: EntryFlags, flags: VmFlags) -> EntryFlags {
-    if flags.contains(VmFlags::WRITE) { rights | EntryFlags::WRITABLE } else { rights }
+    if flags.contains(VmFlags::WRITE) {
+        rights | EntryFlags::WRITABLE
+    } else {
+        rights
+    }
 }
 
 impl<'f> VmaLocked<'f> {
@@ -52,8 +56,13 @@ impl<'f> VmaLocked<'f> {
     pub(crate) fn slot_or_alloc<'p>(&mut self, pin: &'p Pin) -> Step<Slot<'f, 'p>> {
         let mm = self.mm;
         let page = self.request.page();
+        let mut none = TableReserve::new();
+        let tables = match &mut self.request.reserve {
+            Some(reserve) => &mut reserve.tables,
+            None => &mut none,
+        };
         mm.table()
-            .slot_or_alloc(page, pin, &self.lock, &mut self.request.reserve.tables)
+            .slot_or_alloc(page, pin, &self.lock, tables)
             .map_err(|_| Exit::Starved(Shortage::Table))
     }
 
@@ -70,18 +79,26 @@ impl<'f> PteLocked<'f> {
     /// the access is simply tried again.
     pub(crate) fn lock(locked: VmaLocked<'f>, slot: Slot<'f, '_>, snapshot: Entry) -> Step<Self> {
         let Some(entry) = slot.lock() else {
-            locked.request.note("pte_offset_map_lock", "the table has gone: try again");
+            locked
+                .request
+                .note("pte_offset_map_lock", "the table has gone: try again");
             return Err(Exit::SPURIOUS);
         };
         if entry.recheck(snapshot).is_err() {
-            locked.request.note("vmf_pte_changed", "somebody was first: try again");
+            locked
+                .request
+                .note("vmf_pte_changed", "somebody was first: try again");
             if entry.read().is_hardware_present() {
                 // `update_mmu_tlb`: a machine filled by software may still miss what is there.
                 locked.update_mmu_cache();
             }
             return Err(Exit::SPURIOUS);
         }
-        Ok(PteLocked { entry, locked, snapshot })
+        Ok(PteLocked {
+            entry,
+            locked,
+            snapshot,
+        })
     }
 
     /// As [`PteLocked::lock`], walking to the entry again and adding tables that are missing: for
@@ -111,11 +128,18 @@ impl<'f> PteLocked<'f> {
     /// Puts `new` where the snapshot is: an empty entry, or a note that is consumed. A marker of
     /// userfaultfd write protection goes over to `new`.
     fn put(&mut self, new: Entry) {
-        let new = if self.snapshot.is_uffd_wp() { new.with_uffd_wp() } else { new };
-        let done: Result<(), Changed> = if self.snapshot.is_none() {
-            self.entry.install(&self.locked.lock, new).map_err(|found| Changed(found.0))
+        let new = if self.snapshot.is_uffd_wp() {
+            new.with_uffd_wp()
         } else {
-            self.entry.install_over(&self.locked.lock, self.snapshot, new)
+            new
+        };
+        let done: Result<(), Changed> = if self.snapshot.is_none() {
+            self.entry
+                .install(&self.locked.lock, new)
+                .map_err(|found| Changed(found.0))
+        } else {
+            self.entry
+                .install_over(&self.locked.lock, self.snapshot, new)
         };
         debug_assert!(done.is_ok(), "inv 26: a locked entry changed: {done:?}");
         self.locked.update_mmu_cache();
@@ -126,8 +150,12 @@ impl<'f> PteLocked<'f> {
         let rights = initial_rights(self.vma()) - EntryFlags::WRITABLE;
         let zero = self.locked.mm.arena().zero_page();
         self.put(Entry::leaf(zero, rights | EntryFlags::SPECIAL));
-        self.locked.request.note("do_anonymous_page", "the zero page is mapped");
-        Done { kind: FaultKind::AnonZero }
+        self.locked
+            .request
+            .note("do_anonymous_page", "the zero page is mapped");
+        Done {
+            kind: FaultKind::AnonZero,
+        }
     }
 
     /// A private page of this space alone: writable if the area is, also after a read.
@@ -136,8 +164,13 @@ impl<'f> PteLocked<'f> {
         let entry = Entry::leaf(pfn, private_rights(self.vma()));
         self.locked.mm.rss().add(RssKind::Anon, 1);
         self.put(entry);
-        self.locked.request.note("set_ptes", "a fresh page, ours alone, is mapped");
-        Installed { pte: self }
+        self.locked
+            .request
+            .note("set_ptes", "a fresh page, ours alone, is mapped");
+        Installed {
+            pte: self,
+            untold: None,
+        }
     }
 
     /// A private page made for a write (`do_cow_fault`): writable only if the area is.
@@ -180,7 +213,9 @@ impl<'f> PteLocked<'f> {
         let rights = maybe_mkwrite(rights, self.vma().flags());
         let _changed = self.entry.grant(&self.locked.lock, rights);
         self.locked.update_mmu_cache();
-        self.locked.request.note("wp_page_reuse", "the page is ours alone: made writable");
+        self.locked
+            .request
+            .note("wp_page_reuse", "the page is ours alone: made writable");
         self
     }
 
@@ -196,13 +231,17 @@ impl<'f> PteLocked<'f> {
         };
         self.locked.request.note("ptep_set_access_flags", note);
         self.locked.update_mmu_cache();
-        Done { kind: FaultKind::Spurious }
+        Done {
+            kind: FaultKind::Spurious,
+        }
     }
 
     /// Makes a mapping accessible again that was made to fault. Nobody remembers it as accessible, so
     /// nothing is flushed.
     pub(crate) fn give_back_rights(self, rights: EntryFlags) -> Done {
-        let PteLocked { mut entry, locked, .. } = self;
+        let PteLocked {
+            mut entry, locked, ..
+        } = self;
         if let Some(page) = VirtRange::page_of(locked.page()) {
             let mut gather = Gather::new(locked.mm.table(), locked.mm.mmu(), page);
             let _hinting = entry.protect(&locked.lock, &mut gather, rights);
@@ -210,7 +249,9 @@ impl<'f> PteLocked<'f> {
             drop(entry);
             gather.finish();
         }
-        Done { kind: FaultKind::Spurious }
+        Done {
+            kind: FaultKind::Spurious,
+        }
     }
 
     /// Begins break-before-make: see [`Replacing`](super::resolve::cow).
@@ -223,7 +264,9 @@ impl<'f> PteLocked<'f> {
 
     /// Takes the entry away again, if it is a note that no longer means anything.
     pub(crate) fn drop_note(mut self) {
-        let done = self.entry.install_over(&self.locked.lock, self.snapshot, Entry::NONE);
+        let done = self
+            .entry
+            .install_over(&self.locked.lock, self.snapshot, Entry::NONE);
         debug_assert!(done.is_ok(), "inv 26: a locked entry changed");
     }
 }
@@ -232,12 +275,33 @@ impl<'f> PteLocked<'f> {
 #[derive(Debug)]
 pub(crate) struct Installed<'f> {
     pte: PteLocked<'f>,
+    /// Neighbours filled that the machine has not been told of yet.
+    untold: Option<VirtRange>,
 }
 
 impl Installed<'_> {
     /// Gives all locks back.
-    pub(crate) fn done(self, kind: FaultKind) -> Done {
+    pub(crate) fn done(mut self, kind: FaultKind) -> Done {
+        self.tell();
         Done { kind }
+    }
+
+    /// Tells the machine of the neighbours filled since it was last told (`update_mmu_cache_range`).
+    fn tell(&mut self) {
+        if let Some(range) = self.untold.take() {
+            self.pte.locked.mm.mmu().update_mmu_cache(range);
+        }
+    }
+
+    /// The machine is to be told of `page` too, in one word with the pages before it if it follows
+    /// them.
+    fn tell_of(&mut self, page: VirtAddr) {
+        if self.untold.is_some_and(|range| range.end() != page) {
+            self.tell();
+        }
+        let start = self.untold.map_or(page, |range| range.start());
+        let end = page.saturating_add(addr::PAGE_SIZE);
+        self.untold = VirtRange::new(start, end);
     }
 
     /// Fills the entry at `page`, of the same table, with another private page, if it is empty.
@@ -257,9 +321,7 @@ impl Installed<'_> {
         pte.locked.mm.rss().add(RssKind::Anon, 1);
         let done = pte.entry.install(&pte.locked.lock, entry);
         debug_assert!(done.is_ok(), "inv 26: a locked entry changed");
-        if let Some(range) = VirtRange::page_of(page) {
-            pte.locked.mm.mmu().update_mmu_cache(range);
-        }
+        self.tell_of(page);
         Ok(Neighbour::Filled)
     }
 }

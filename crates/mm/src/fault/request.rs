@@ -13,11 +13,12 @@ use alloc::sync::Arc;
 use addr::{Access, FaultFlags, VirtAddr, VmFlags};
 use machine::{ErrorCode, FaultInfo, Mode};
 use object::{Brought, Obtained, PageRequest, Waiting};
+use pgtable::TableReserve;
 
 use super::outcome::{Cause, Exit, Rung, Shortage, Step};
 use super::reserve::{self, Reserve};
 use super::trace::{FaultTrace, TraceStep};
-use crate::accounts::{TaskFaults, Waited};
+use crate::accounts::{FaultEvent, TaskFaults, Waited};
 use crate::mm::Mm;
 
 /// One fault, from its first attempt to its last; owns everything it keeps between them.
@@ -38,7 +39,7 @@ pub(crate) struct FaultRequest {
     /// What requests obtained, until it is used.
     pub(crate) obtained: Option<Obtained>,
     /// Frames put aside after memory ran short.
-    pub(crate) reserve: Reserve,
+    pub(crate) reserve: Option<Box<Reserve>>,
     /// Whether they have been asked for.
     pub(crate) has_reserve: Asked,
     /// Who is charged with it.
@@ -60,7 +61,9 @@ impl FaultRequest {
     /// A fault that a CPU reported: the flags of `do_user_addr_fault`, steps 8 and following.
     pub(crate) fn of_trap(info: &FaultInfo) -> Self {
         let mut flags = FaultFlags::DEFAULT;
-        if info.error_code.intersects(ErrorCode::WRITE | ErrorCode::SHSTK)
+        if info
+            .error_code
+            .intersects(ErrorCode::WRITE | ErrorCode::SHSTK)
             || info.access == Access::Write
         {
             flags |= FaultFlags::WRITE;
@@ -94,7 +97,7 @@ impl FaultRequest {
             attempts: 0,
             waited: Waited::ForNothing,
             obtained: None,
-            reserve: Reserve::default(),
+            reserve: None,
             has_reserve: Asked::No,
             task: None,
             trace: None,
@@ -120,7 +123,11 @@ impl FaultRequest {
     #[inline]
     pub(crate) fn note(&mut self, linux: &'static str, note: &'static str) {
         if let Some(trace) = &mut self.trace {
-            trace.push(TraceStep { linux, note, attempt: self.attempts });
+            trace.push(TraceStep {
+                linux,
+                note,
+                attempt: self.attempts,
+            });
         }
     }
 
@@ -147,6 +154,22 @@ impl FaultRequest {
         Ok(())
     }
 
+    /// Goes up to `rung`. Leaving the area's lock without having had it is the same attempt, and
+    /// counted as `VMA_LOCK_ABORT` where it was refused; leaving it after is `VMA_LOCK_RETRY`.
+    pub(crate) fn climb(&mut self, mm: &Mm, rung: Rung) {
+        if self.flags.contains(FaultFlags::VMA_LOCK) {
+            mm.rss().count_event(FaultEvent::VmaLockRetry, 1);
+        } else {
+            self.attempts = self.attempts.saturating_sub(1);
+        }
+        self.rung = self.rung.max(rung);
+    }
+
+    /// Frames for tables that are put aside, if any; more may be put with them.
+    pub(crate) fn tables(&mut self) -> &mut TableReserve {
+        &mut self.reserve.get_or_insert_default().tables
+    }
+
     /// Takes in what a performed request brought; the next attempt is a retry (`FAULT_FLAG_TRIED`).
     pub(crate) fn take_in(&mut self, obtained: Obtained) {
         match obtained.brought {
@@ -154,11 +177,14 @@ impl FaultRequest {
             Brought::Nothing if obtained.revalidate.is_none() => {}
             Brought::Other(reserve) if reserve.is::<Reserve>() => {
                 if let Ok(reserve) = reserve.downcast::<Reserve>() {
-                    self.reserve = *reserve;
+                    self.reserve = Some(reserve);
                 }
             }
             brought => {
-                self.obtained = Some(Obtained { brought, revalidate: obtained.revalidate });
+                self.obtained = Some(Obtained {
+                    brought,
+                    revalidate: obtained.revalidate,
+                });
             }
         }
     }
@@ -181,15 +207,21 @@ impl FaultRequest {
             return Err(Cause::OutOfMemory);
         }
         self.has_reserve = Asked::Yes;
-        self.note("pagefault_out_of_memory", "no frame: put a reserve aside, then try again");
+        self.note(
+            "pagefault_out_of_memory",
+            "no frame: put a reserve aside, then try again",
+        );
         let waiting = match shortage {
             Shortage::Frame => Waiting::Frame,
             Shortage::Table => Waiting::Table,
         };
         let (arena, charge) = (Arc::clone(mm.arena()), mm.charge());
-        Ok(PageRequest::new(waiting, move || match reserve::put_aside(&arena, charge) {
-            Some(reserve) => Obtained::of(Brought::Other(Box::new(reserve))),
-            None => Obtained::nothing(),
-        }))
+        Ok(PageRequest::new(
+            waiting,
+            move || match reserve::put_aside(&arena, charge) {
+                Some(reserve) => Obtained::of(Brought::Other(Box::new(reserve))),
+                None => Obtained::nothing(),
+            },
+        ))
     }
 }

@@ -26,7 +26,9 @@ pub(crate) fn put_aside(arena: &Arc<Arena>, charge: Option<ChargeId>) -> Option<
     sync::barrier();
     let mut reserve = Reserve::default();
     reserve.tables.fill(arena, Level::P4d as usize - 1).ok()?;
-    let page = AllocRequest::zeroed(Purpose::Anon).with_charge(charge).with_depth(Depth::Reserve);
+    let page = AllocRequest::zeroed(Purpose::Anon)
+        .with_charge(charge)
+        .with_depth(Depth::Reserve);
     reserve.frame = arena.alloc(page).ok();
     reserve.frame.is_some().then_some(reserve)
 }

@@ -10,8 +10,8 @@
 use alloc::sync::Arc;
 
 use addr::{FaultFlags, VirtAddr, VmFlags};
-use machine::ErrorCode;
 use frame::OwnerId;
+use machine::ErrorCode;
 use object::Callbacks;
 use vma::{FaultLock, FaultLockKind, MmapHeld, Vma};
 
@@ -29,23 +29,25 @@ pub(crate) struct VmaLocked<'f> {
 }
 
 impl<'f> VmaLocked<'f> {
-    /// Finds the area of the fault's address and locks it: on the first rung without the mmap lock,
-    /// if that can be done without waiting; else with it, growing a stack if it must.
-    pub(crate) fn find(mm: &'f Mm, request: &'f mut FaultRequest) -> Step<Self> {
-        if request.rung == Rung::VmaLock {
-            match mm.mmap_lock().lock_vma_under_rcu(request.addr) {
-                Ok(area) => {
-                    request.note("lock_vma_under_rcu", "the area is read-locked");
-                    request.flags |= FaultFlags::VMA_LOCK;
-                    return Ok(VmaLocked { mm, request, lock: FaultLock::by_vma(area) });
-                }
-                Err(_) => {
-                    request.note("lock_vma_under_rcu", "not without the mmap lock");
-                    mm.rss().count_event(FaultEvent::VmaLockAbort, 1);
-                    request.rung = Rung::MmapLock;
-                }
-            }
-        }
+    /// The first rung: finds the area of the fault's address and locks it, without the mmap lock and
+    /// without waiting. If that is not possible the fault climbs.
+    pub(crate) fn by_area_lock(mm: &'f Mm, request: &'f mut FaultRequest) -> Step<Self> {
+        let Ok(area) = mm.mmap_lock().lock_vma_under_rcu(request.addr) else {
+            request.note("lock_vma_under_rcu", "not without the mmap lock");
+            mm.rss().count_event(FaultEvent::VmaLockAbort, 1);
+            return Err(Exit::Refault(Rung::MmapLock));
+        };
+        request.note("lock_vma_under_rcu", "the area is read-locked");
+        request.flags |= FaultFlags::VMA_LOCK;
+        Ok(VmaLocked {
+            mm,
+            request,
+            lock: FaultLock::by_vma(area),
+        })
+    }
+
+    /// The second rung: with the mmap lock, growing a stack if it must.
+    pub(crate) fn by_mmap_lock(mm: &'f Mm, request: &'f mut FaultRequest) -> Step<Self> {
         request.flags -= FaultFlags::VMA_LOCK;
         let lock = Self::lock_mm_and_find(mm, request)?;
         Ok(VmaLocked { mm, request, lock })
@@ -53,13 +55,13 @@ impl<'f> VmaLocked<'f> {
 
     /// `lock_mm_and_find_vma`. There is no upgrade: to grow a stack the read lock is given up, and
     /// everything looked up again under the write lock.
-    fn lock_mm_and_find(
-        mm: &'f Mm,
-        request: &mut FaultRequest,
-    ) -> Step<FaultLock<'f, Guarded>> {
+    fn lock_mm_and_find(mm: &'f Mm, request: &mut FaultRequest) -> Step<FaultLock<'f, Guarded>> {
         let held = match FaultLock::by_mmap(mm.read(), request.addr) {
             Ok(lock) => {
-                request.note("lock_mm_and_find_vma", "the mmap lock is held, the area found");
+                request.note(
+                    "lock_mm_and_find_vma",
+                    "the mmap lock is held, the area found",
+                );
                 return Ok(lock);
             }
             Err(held) => held,
@@ -95,7 +97,9 @@ impl<'f> VmaLocked<'f> {
     /// `access_error`: for a fault that a CPU reported, whether the area's rights allow what was
     /// tried, in the kernel's order.
     pub(crate) fn check_access(self) -> Step<Self> {
-        let Some(code) = self.request.error_code else { return Ok(self) };
+        let Some(code) = self.request.error_code else {
+            return Ok(self);
+        };
         let flags = self.flags();
         let write = self.request.is_write();
         let denied = if code.contains(ErrorCode::PK) {
@@ -110,7 +114,8 @@ impl<'f> VmaLocked<'f> {
             code.contains(ErrorCode::PROT) || !flags.is_accessible()
         };
         if denied {
-            self.request.note("access_error", "the area does not allow it");
+            self.request
+                .note("access_error", "the area does not allow it");
             return Err(Exit::Fail(Cause::Denied));
         }
         Ok(self)
@@ -119,7 +124,8 @@ impl<'f> VmaLocked<'f> {
     /// What `handle_mm_fault` does first: `sanitize_fault_flags`, and the turn to `hugetlb_fault`.
     pub(crate) fn sanitize(mut self) -> Step<Self> {
         let flags = self.flags();
-        self.request.note("handle_mm_fault", "the fault lock is held");
+        self.request
+            .note("handle_mm_fault", "the fault lock is held");
         self.request.sanitize(flags)?;
         if flags.contains(VmFlags::HUGETLB) {
             return Err(self.hugetlb_fault());
@@ -133,7 +139,8 @@ impl<'f> VmaLocked<'f> {
         if self.lock.kind() == FaultLockKind::Vma
             && !self.vma().callbacks().contains(Callbacks::MAP_PAGES)
         {
-            self.request.note("vmf_can_call_fault", "only under the mmap lock");
+            self.request
+                .note("vmf_can_call_fault", "only under the mmap lock");
             return Err(Exit::Refault(Rung::MmapLock));
         }
         Ok(())
@@ -145,7 +152,8 @@ impl<'f> VmaLocked<'f> {
         if let Some(chain) = self.vma().anon_chain() {
             return Ok(chain.owner_of_exclusive());
         }
-        self.request.note("__anon_vma_prepare", "the area's first private page");
+        self.request
+            .note("__anon_vma_prepare", "the area's first private page");
         let prepared = match self.lock.mmap() {
             Some(held) => vma::anon_vma_prepare(held, self.vma()),
             None => match self.mm.mmap_lock().try_read() {
@@ -174,10 +182,12 @@ impl<'f> VmaLocked<'f> {
         if missing == 0 {
             return Ok(());
         }
-        self.request.note("pte_alloc_one", "a table is put aside before the folio is locked");
+        self.request.note(
+            "pte_alloc_one",
+            "a table is put aside before the folio is locked",
+        );
         self.request
-            .reserve
-            .tables
+            .tables()
             .fill(self.mm.arena(), missing)
             .map_err(|_| Exit::Starved(Shortage::Table))
     }

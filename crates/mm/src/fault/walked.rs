@@ -37,11 +37,19 @@ impl<'f> VmaLocked<'f> {
             }
         }
         let snapshot = slot.map_or(Entry::NONE, |slot| slot.snapshot());
-        self.request.note("__handle_mm_fault", match (slot, snapshot.is_none()) {
-            (None, _) => "a table is missing",
-            (Some(_), true) => "the entry is empty",
-            (Some(_), false) => "there is an entry",
-        });
-        Walked { locked: self, pin, slot, snapshot }
+        self.request.note(
+            "__handle_mm_fault",
+            match (slot, snapshot.is_none()) {
+                (None, _) => "a table is missing",
+                (Some(_), true) => "the entry is empty",
+                (Some(_), false) => "there is an entry",
+            },
+        );
+        Walked {
+            locked: self,
+            pin,
+            slot,
+            snapshot,
+        }
     }
 }

@@ -16,13 +16,21 @@ fn memory_is_read_and_written_across_pages() {
     let space = host.space();
     let range = space.anon(4, RW);
     let from = page(range, 1).checked_sub(3).unwrap();
-    assert_eq!(space.mm.write_memory(from, b"across a page", Force::Plain), 13);
+    assert_eq!(
+        space.mm.write_memory(from, b"across a page", Force::Plain),
+        13
+    );
     let mut bytes = [0; 13];
     assert_eq!(space.mm.read_memory(from, &mut bytes, Force::Plain), 13);
     assert_eq!(&bytes, b"across a page");
     // Untouched memory reads as zero, through the zero page.
     let mut bytes = [1; 8];
-    assert_eq!(space.mm.read_memory(page(range, 3), &mut bytes, Force::Plain), 8);
+    assert_eq!(
+        space
+            .mm
+            .read_memory(page(range, 3), &mut bytes, Force::Plain),
+        8
+    );
     assert_eq!(bytes, [0; 8]);
     assert_eq!(space.mm.stats().rss.anon, 2);
 }
@@ -37,7 +45,12 @@ fn an_access_stops_at_the_first_page_that_cannot_be_had() {
     let mut bytes = [0; 100];
     assert_eq!(space.mm.read_memory(from, &mut bytes, Force::Plain), 10);
     assert_eq!(space.mm.write_memory(from, &bytes, Force::Plain), 10);
-    assert_eq!(space.mm.read_memory(VirtAddr::new(u64::MAX - 5), &mut bytes, Force::Plain), 0);
+    assert_eq!(
+        space
+            .mm
+            .read_memory(VirtAddr::new(u64::MAX - 5), &mut bytes, Force::Plain),
+        0
+    );
 }
 
 // row: F06
@@ -47,10 +60,18 @@ fn rights_bind_unless_forced() {
     let space = host.space();
     let range = space.anon(1, Prot::NONE);
     let mut byte = [9];
-    assert_eq!(space.mm.read_memory(range.start(), &mut byte, Force::Plain), 0);
+    assert_eq!(
+        space.mm.read_memory(range.start(), &mut byte, Force::Plain),
+        0
+    );
     assert_eq!(space.mm.write_memory(range.start(), &[4], Force::Plain), 0);
     assert_eq!(space.mm.write_memory(range.start(), &[4], Force::Forced), 1);
-    assert_eq!(space.mm.read_memory(range.start(), &mut byte, Force::Forced), 1);
+    assert_eq!(
+        space
+            .mm
+            .read_memory(range.start(), &mut byte, Force::Forced),
+        1
+    );
     assert_eq!(byte, [4]);
     assert!(space.run().load(range.start()).is_err());
 }
@@ -60,7 +81,9 @@ fn rights_bind_unless_forced() {
 fn a_forced_access_grows_a_stack_and_a_plain_one_does_not() {
     let host = Host::new(512);
     let space = host.space();
-    let request = MapRequest::anonymous(PAGE_SIZE, RW).with(MapFlags::GROWSDOWN).fixed_at(BASE);
+    let request = MapRequest::anonymous(PAGE_SIZE, RW)
+        .with(MapFlags::GROWSDOWN)
+        .fixed_at(BASE);
     space.mm.mmap(&request).unwrap();
     let below = BASE.checked_sub(8).unwrap();
     assert_eq!(space.mm.write_memory(below, &[1], Force::Plain), 0);
@@ -103,7 +126,9 @@ fn a_pin_for_reading_makes_the_page_its_owners_alone() {
     let child = parent.fork();
     let shared = pfn_of(&child.mm, range.start());
     let pins = child.mm.pin_range(range, Access::Read);
-    let Pinned::Frame(_, pinned) = &pins.pages()[0] else { panic!("private memory") };
+    let Pinned::Frame(_, pinned) = &pins.pages()[0] else {
+        panic!("private memory")
+    };
     // inv: 43
     assert_ne!(*pinned, shared);
     let record = host.arena.record(*pinned).unwrap();
@@ -151,7 +176,10 @@ fn a_pin_stops_where_the_range_does() {
     let range = space.anon(2, RW);
     let longer = VirtRange::from_len(range.start(), 4 * PAGE_SIZE).unwrap();
     let pins = space.mm.pin_range(longer, Access::Write);
-    assert_eq!((pins.bytes(), pins.stopped()), (2 * PAGE_SIZE, Some(Errno::EFAULT)));
+    assert_eq!(
+        (pins.bytes(), pins.stopped()),
+        (2 * PAGE_SIZE, Some(Errno::EFAULT))
+    );
 }
 
 // row: F06
@@ -160,17 +188,35 @@ fn populate_faults_each_area_in_its_own_way() {
     let host = Host::new(512);
     let space = host.space();
     let range = space.anon(4, RW);
-    space.mm.mprotect(page(range, 2), 2 * PAGE_SIZE, Prot::READ).unwrap();
+    space
+        .mm
+        .mprotect(page(range, 2), 2 * PAGE_SIZE, Prot::READ)
+        .unwrap();
     space.mm.populate(range).unwrap();
     let stats = space.mm.stats();
     assert_eq!((stats.rss.anon, stats.faults.anon_zero), (2, 2));
     assert!(space.entry(page(range, 3)).is_special());
-    space.mm.populate_for(VirtRange::new(range.start(), page(range, 2)).unwrap(), Access::Write)
+    space
+        .mm
+        .populate_for(
+            VirtRange::new(range.start(), page(range, 2)).unwrap(),
+            Access::Write,
+        )
         .unwrap();
     let stop = space.mm.populate_for(range, Access::Write).unwrap_err();
-    assert_eq!((stop.at, stop.advice_errno()), (page(range, 2), Errno::EINVAL));
+    assert_eq!(
+        (stop.at, stop.advice_errno()),
+        (page(range, 2), Errno::EINVAL)
+    );
     let hole = VirtRange::from_len(range.end(), PAGE_SIZE).unwrap();
-    assert_eq!(space.mm.populate_for(hole, Access::Read).unwrap_err().advice_errno(), Errno::ENOMEM);
+    assert_eq!(
+        space
+            .mm
+            .populate_for(hole, Access::Read)
+            .unwrap_err()
+            .advice_errno(),
+        Errno::ENOMEM
+    );
 }
 
 // row: F28

@@ -25,7 +25,10 @@ fn areas_are_counted_by_class() {
     map(8, RW, MapFlags::GROWSDOWN);
     let pages = space.mm.stats().pages;
     // inv: 17
-    assert_eq!((pages.total, pages.data, pages.exec, pages.stack), (15, 2, 4, 8));
+    assert_eq!(
+        (pages.total, pages.data, pages.exec, pages.stack),
+        (15, 2, 4, 8)
+    );
     // row: M16
     assert_eq!(pages.hiwater, 15);
 }
@@ -40,7 +43,10 @@ fn high_water_marks_remember_what_is_gone() {
     for n in 0..6 {
         program.store(page(range, n), 1).unwrap();
     }
-    space.mm.madvise(range.start(), range.bytes(), Advice::DontNeed).unwrap();
+    space
+        .mm
+        .madvise(range.start(), range.bytes(), Advice::DontNeed)
+        .unwrap();
     space.mm.munmap(page(range, 2), 8 * PAGE_SIZE).unwrap();
     let stats = space.mm.stats();
     assert_eq!((stats.rss.resident(), stats.hiwater_rss), (0, 6));
@@ -57,13 +63,19 @@ fn tables_are_counted_and_given_back() {
     let before = host.usage();
     for n in 0..4_u64 {
         let at = BASE.checked_add(n << 30).unwrap();
-        space.mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at)).unwrap();
+        space
+            .mm
+            .mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at))
+            .unwrap();
         space.run().store(at, 1).unwrap();
     }
     // One PUD table, and for each gigabyte a PMD and a PTE table.
     assert_eq!(space.mm.stats().pgtables_bytes, (1 + 2 * 4) * PAGE_SIZE);
     for n in 0..4_u64 {
-        space.mm.munmap(BASE.checked_add(n << 30).unwrap(), PAGE_SIZE).unwrap();
+        space
+            .mm
+            .munmap(BASE.checked_add(n << 30).unwrap(), PAGE_SIZE)
+            .unwrap();
     }
     assert_eq!(space.mm.stats().pgtables_bytes, 0);
     assert_eq!(host.usage().nr_in_use(), before.nr_in_use());
@@ -78,7 +90,9 @@ fn the_number_of_areas_is_limited() {
     let space = host.space_of(config, mmu);
     let map = |n: u64| {
         let at = BASE.checked_add(2 * n * PAGE_SIZE).unwrap();
-        space.mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at))
+        space
+            .mm
+            .mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at))
     };
     for n in 0..5 {
         map(n).unwrap();
@@ -96,7 +110,13 @@ fn address_space_and_data_are_limited() {
     accounts.account(data, 8);
     let limits = Limits::new();
     let set = |resource, soft: u64, hard: u64| {
-        limits.set(resource, Rlimit { soft: soft * PAGE_SIZE, hard: hard * PAGE_SIZE });
+        limits.set(
+            resource,
+            Rlimit {
+                soft: soft * PAGE_SIZE,
+                hard: hard * PAGE_SIZE,
+            },
+        );
     };
     set(Resource::AddressSpace, 10, 10);
     assert!(limits.may_expand(&accounts, data, 2) && !limits.may_expand(&accounts, data, 3));
@@ -121,7 +141,7 @@ fn locked_memory_is_limited() {
     let may = |flags, pages: u64| limits.may_lock_more(&accounts, flags, pages * PAGE_SIZE);
     assert!(may(VmFlags::LOCKED, 2) && !may(VmFlags::LOCKED, 3));
     assert!(may(VmFlags::READ, 1000));
-    limits.set_may_lock_any(true);
+    limits.set_lock_right(mm::LockRight::Any);
     assert!(may(VmFlags::LOCKED, 3));
 }
 
@@ -142,7 +162,10 @@ fn guess_refuses_only_the_obvious() {
     assert_eq!(commit.charge(1100, 0, Privilege::Ordinary), Ok(()));
     assert_eq!(commit.charge(1100, 0, Privilege::Ordinary), Ok(()));
     // inv: 18
-    assert_eq!(commit.charge(1101, 0, Privilege::Ordinary), Err(Errno::ENOMEM));
+    assert_eq!(
+        commit.charge(1101, 0, Privilege::Ordinary),
+        Err(Errno::ENOMEM)
+    );
     assert_eq!(commit.committed(), 2200);
 }
 
@@ -151,7 +174,10 @@ fn guess_refuses_only_the_obvious() {
 fn always_refuses_nothing_that_is_a_number() {
     let commit = ledger(Overcommit::Always);
     assert_eq!(commit.charge(1 << 40, 0, Privilege::Ordinary), Ok(()));
-    assert_eq!(commit.charge(u64::MAX, 0, Privilege::Ordinary), Err(Errno::ENOMEM));
+    assert_eq!(
+        commit.charge(u64::MAX, 0, Privilege::Ordinary),
+        Err(Errno::ENOMEM)
+    );
     commit.uncharge(1 << 40);
     assert_eq!(commit.committed(), 0);
 }
@@ -167,7 +193,10 @@ fn never_keeps_to_the_sum() {
     assert_eq!(commit.charge(2, 0, Privilege::Admin), Err(Errno::ENOMEM));
     commit.uncharge(598);
     // A large process leaves room to recover: a 32nd of itself, at most 30 pages.
-    assert_eq!(commit.charge(549, 320, Privilege::Ordinary), Err(Errno::ENOMEM));
+    assert_eq!(
+        commit.charge(549, 320, Privilege::Ordinary),
+        Err(Errno::ENOMEM)
+    );
     assert_eq!(commit.charge(539, 320, Privilege::Ordinary), Ok(()));
     commit.uncharge(539);
     assert_eq!(commit.charge(519, 1 << 20, Privilege::Ordinary), Ok(()));

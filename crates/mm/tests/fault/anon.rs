@@ -42,7 +42,12 @@ fn a_write_maps_a_fresh_exclusive_page() {
     assert_eq!(space.mm.stats().faults.anon, 1);
     // The rest of the page is zeroes, and so are its neighbours.
     let mut program = space.run();
-    assert_eq!(program.load(page(range, 1).checked_add(1).unwrap()).unwrap(), 0);
+    assert_eq!(
+        program
+            .load(page(range, 1).checked_add(1).unwrap())
+            .unwrap(),
+        0
+    );
     assert_eq!(program.load(page(range, 2)).unwrap(), 0);
 }
 
@@ -57,7 +62,14 @@ fn a_write_after_a_read_replaces_the_zero_page() {
     program.store(range.start(), 9).unwrap();
     assert_eq!(program.load(range.start()).unwrap(), 9);
     let stats = space.mm.stats();
-    assert_eq!((stats.rss.anon, stats.faults.anon_zero, stats.faults.cow_copied), (1, 1, 1));
+    assert_eq!(
+        (
+            stats.rss.anon,
+            stats.faults.anon_zero,
+            stats.faults.cow_copied
+        ),
+        (1, 1, 1)
+    );
 }
 
 // row: F10
@@ -80,7 +92,10 @@ fn the_first_fault_makes_the_tables_and_counts_them() {
     assert_eq!(mm.stats().pgtables_bytes, 0);
     let request = mm::MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE);
     mm.mmap(&request).unwrap();
-    assert_eq!(mm.handle_fault(&write_at(BASE)).unwrap().kind, FaultKind::Anon);
+    assert_eq!(
+        mm.handle_fault(&write_at(BASE)).unwrap().kind,
+        FaultKind::Anon
+    );
     // row: M10
     assert_eq!(mm.stats().pgtables_bytes, 3 * PAGE_SIZE);
 }
@@ -112,12 +127,19 @@ fn a_block_is_filled_around_a_write_from_neighbouring_frames() {
     program.store(page(range, 5), 1).unwrap();
     let first = pfn_of(&space.mm, page(range, 0)).as_u64();
     for n in (0..16).filter(|n| *n != 3) {
-        assert_eq!(pfn_of(&space.mm, page(range, n)).as_u64(), first + n, "page {n}");
+        assert_eq!(
+            pfn_of(&space.mm, page(range, n)).as_u64(),
+            first + n,
+            "page {n}"
+        );
     }
     assert_eq!(pfn_of(&space.mm, page(range, 3)), host.arena.zero_page());
     assert!(space.entry(page(range, 16)).is_none());
     let stats = space.mm.stats();
-    assert_eq!((stats.rss.anon, stats.faults.anon, stats.faults.anon_around), (15, 1, 14));
+    assert_eq!(
+        (stats.rss.anon, stats.faults.anon, stats.faults.anon_around),
+        (15, 1, 14)
+    );
     for n in 0..16 {
         assert_eq!(program.load(page(range, n)).unwrap(), u8::from(n == 5));
     }
@@ -131,8 +153,15 @@ fn a_block_stays_inside_its_area() {
     let request = mm::MapRequest::anonymous(3 * PAGE_SIZE, RW)
         .fixed_at(BASE.checked_add(2 * PAGE_SIZE).unwrap());
     space.mm.mmap(&request).unwrap();
-    space.run().store(BASE.checked_add(3 * PAGE_SIZE).unwrap(), 1).unwrap();
-    let around = |n: u64| space.entry(BASE.checked_add(n * PAGE_SIZE).unwrap()).is_none();
+    space
+        .run()
+        .store(BASE.checked_add(3 * PAGE_SIZE).unwrap(), 1)
+        .unwrap();
+    let around = |n: u64| {
+        space
+            .entry(BASE.checked_add(n * PAGE_SIZE).unwrap())
+            .is_none()
+    };
     let empty: Vec<u64> = (0..16).filter(|n| around(*n)).collect();
     assert_eq!(empty, [0, 1].into_iter().chain(5..16).collect::<Vec<_>>());
     assert_eq!(space.mm.stats().rss.anon, 3);
@@ -153,12 +182,19 @@ fn a_block_that_cannot_be_had_leaves_the_page_itself() {
 #[test]
 fn a_fault_on_a_sufficient_entry_is_spurious() {
     let (_arena, mm) = bare(256);
-    mm.mmap(&mm::MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&mm::MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     mm.handle_fault(&write_at(BASE)).unwrap();
     let before = pfn_of(&mm, BASE);
     // inv: 34
-    assert_eq!(mm.handle_fault(&write_at(BASE)).unwrap().kind, FaultKind::Spurious);
-    assert_eq!(mm.handle_fault(&read_at(BASE)).unwrap().kind, FaultKind::Spurious);
+    assert_eq!(
+        mm.handle_fault(&write_at(BASE)).unwrap().kind,
+        FaultKind::Spurious
+    );
+    assert_eq!(
+        mm.handle_fault(&read_at(BASE)).unwrap().kind,
+        FaultKind::Spurious
+    );
     assert_eq!(pfn_of(&mm, BASE), before);
 }
 
@@ -166,11 +202,15 @@ fn a_fault_on_a_sufficient_entry_is_spurious() {
 #[test]
 fn an_unstable_space_publishes_no_private_page() {
     let (_arena, mm) = bare(256);
-    mm.mmap(&mm::MapRequest::anonymous(2 * PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&mm::MapRequest::anonymous(2 * PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     // inv: 71
     mm.set_flags(mm::MmFlags::UNSTABLE);
     for info in [read_at(BASE), write_at(BASE)] {
-        assert_eq!(mm.handle_fault(&info).unwrap_err().si_code(), Some(SigCode::BusAdrErr));
+        assert_eq!(
+            mm.handle_fault(&info).unwrap_err().si_code(),
+            Some(SigCode::BusAdrErr)
+        );
     }
     assert_eq!(mm.stats().rss.resident(), 0);
 }

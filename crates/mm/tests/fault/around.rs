@@ -37,7 +37,9 @@ fn at(base: VirtAddr, n: u64) -> VirtAddr {
 }
 
 fn mapped(space: &Space<'_>, base: VirtAddr, pages: u64) -> Vec<u64> {
-    (0..pages).filter(|n| !space.entry(at(base, *n)).is_none()).collect()
+    (0..pages)
+        .filter(|n| !space.entry(at(base, *n)).is_none())
+        .collect()
 }
 
 // row: F13

@@ -17,18 +17,30 @@ fn fork_shares_until_somebody_writes() {
     let child = parent.fork();
     let mut other = child.run();
     assert_eq!(other.load(range.start()).unwrap(), 1);
-    assert_eq!(pfn_of(&parent.mm, range.start()), pfn_of(&child.mm, range.start()));
+    assert_eq!(
+        pfn_of(&parent.mm, range.start()),
+        pfn_of(&child.mm, range.start())
+    );
     // inv: 40
     assert!(!parent.entry(range.start()).is_writable());
     assert!(!child.entry(range.start()).is_writable());
     // inv: 45
     other.store(range.start(), 2).unwrap();
     program.store(range.start(), 3).unwrap();
-    assert_eq!((program.load(range.start()).unwrap(), other.load(range.start()).unwrap()), (3, 2));
+    assert_eq!(
+        (
+            program.load(range.start()).unwrap(),
+            other.load(range.start()).unwrap()
+        ),
+        (3, 2)
+    );
     assert_eq!(child.mm.stats().faults.cow_copied, 1);
     assert_eq!(parent.mm.stats().faults.cow_reused, 1);
     // inv: 50
-    assert_eq!((parent.mm.stats().rss.anon, child.mm.stats().rss.anon), (1, 1));
+    assert_eq!(
+        (parent.mm.stats().rss.anon, child.mm.stats().rss.anon),
+        (1, 1)
+    );
 }
 
 // row: F17
@@ -82,7 +94,10 @@ fn an_exclusive_page_is_never_copied() {
     let before = pfn_of(&space.mm, range.start());
     let held = host.arena.try_get(before).unwrap();
     // Write-protected and given back, as mprotect does.
-    space.mm.mprotect(range.start(), PAGE_SIZE, Prot::READ).unwrap();
+    space
+        .mm
+        .mprotect(range.start(), PAGE_SIZE, Prot::READ)
+        .unwrap();
     space.mm.mprotect(range.start(), PAGE_SIZE, RW).unwrap();
     program.store(range.start(), 2).unwrap();
     // inv: 42
@@ -101,7 +116,13 @@ fn the_old_page_is_read_until_it_is_replaced_and_never_after() {
     one.store(range.start(), 1).unwrap();
     let child = parent.fork();
     // Both CPUs remember the old page, for reading.
-    assert_eq!((one.load(range.start()).unwrap(), two.load(range.start()).unwrap()), (1, 1));
+    assert_eq!(
+        (
+            one.load(range.start()).unwrap(),
+            two.load(range.start()).unwrap()
+        ),
+        (1, 1)
+    );
     one.store(range.start(), 5).unwrap();
     // inv: 31
     assert_eq!(two.load(range.start()).unwrap(), 5);
@@ -119,7 +140,9 @@ fn unsharing_gives_a_page_of_its_own_without_the_right_to_write() {
     let before = pfn_of(&child.mm, range.start());
     let flags = FaultFlags::DEFAULT | FaultFlags::UNSHARE;
     let fault = Fault::for_access(child.mm.shared(), range.start(), flags);
-    let Attempt::Handled(handled) = attempt(fault) else { panic!("nothing to wait for") };
+    let Attempt::Handled(handled) = attempt(fault) else {
+        panic!("nothing to wait for")
+    };
     assert_eq!(handled.kind, FaultKind::CowCopied);
     let entry = child.entry(range.start());
     assert_ne!(entry.mapping().unwrap().pfn, before);
@@ -128,7 +151,9 @@ fn unsharing_gives_a_page_of_its_own_without_the_right_to_write() {
     assert!(record.has(FolioFlags::ANON_EXCLUSIVE));
     // A second time there is nothing to do, and a write is a reuse.
     let again = Fault::for_access(child.mm.shared(), range.start(), flags);
-    assert!(matches!(attempt(again), Attempt::Handled(handled) if handled.kind == FaultKind::Spurious));
+    assert!(
+        matches!(attempt(again), Attempt::Handled(handled) if handled.kind == FaultKind::Spurious)
+    );
     child.run().store(range.start(), 2).unwrap();
     assert_eq!(child.mm.stats().faults.cow_reused, 1);
 }
@@ -139,7 +164,12 @@ fn a_forced_write_gets_a_page_but_not_the_right() {
     let host = Host::new(512);
     let space = host.space();
     let range = space.anon(1, Prot::READ);
-    assert_eq!(space.mm.write_memory(range.start(), &[7], mm::Force::Forced), 1);
+    assert_eq!(
+        space
+            .mm
+            .write_memory(range.start(), &[7], mm::Force::Forced),
+        1
+    );
     let entry = space.entry(range.start());
     // inv: 35
     assert!(entry.is_dirty() || !entry.is_writable());
@@ -147,7 +177,10 @@ fn a_forced_write_gets_a_page_but_not_the_right() {
     let mut program = space.run();
     assert_eq!(program.load(range.start()).unwrap(), 7);
     assert!(program.store(range.start(), 1).is_err());
-    assert_eq!(space.mm.write_memory(range.start(), &[8], mm::Force::Plain), 0);
+    assert_eq!(
+        space.mm.write_memory(range.start(), &[8], mm::Force::Plain),
+        0
+    );
 }
 
 // row: F17
@@ -168,7 +201,10 @@ fn frames_come_back_when_both_sides_are_gone() {
             other.store(page(range, n), 2).unwrap();
         }
         // inv: 33 inv: 50
-        let maps: u64 = [&parent, &child].iter().map(|space| space.mm.stats().rss.anon).sum();
+        let maps: u64 = [&parent, &child]
+            .iter()
+            .map(|space| space.mm.stats().rss.anon)
+            .sum();
         assert_eq!(maps, 16);
         drop(other);
         drop(program);

@@ -9,7 +9,11 @@ use object::{InodeId, VmOps};
 
 use crate::space::{BASE, Host, RW, Space, pfn_of, read_at};
 
-const INODE: InodeId = InodeId { major: 8, minor: 1, ino: 77 };
+const INODE: InodeId = InodeId {
+    major: 8,
+    minor: 1,
+    ino: 77,
+};
 
 struct Mapped {
     file: MemoryFile,
@@ -98,7 +102,10 @@ fn a_shared_write_is_noticed_and_reaches_the_file() {
     assert!(file.dax.pagemap().take_dirtied());
     assert!(is_device(pfn_of(&space.mm, at(0))));
     let mut byte = [0];
-    file.dax.pagemap().copy_in(addr::PgOff::ZERO, 0, &mut byte).unwrap();
+    file.dax
+        .pagemap()
+        .copy_in(addr::PgOff::ZERO, 0, &mut byte)
+        .unwrap();
     assert_eq!(byte, [7]);
     assert_eq!(space.mm.stats().faults.shared_write, 1);
 }
@@ -111,10 +118,16 @@ fn a_file_that_has_grown_is_asked_before_sigbus() {
     let file = mapped(&host, &[1; 10]);
     map(&space, &file, 4, MapFlags::SHARED);
     let mut program = space.run();
-    assert_eq!(program.load(at(1)).unwrap_err().si_code(), Some(SigCode::BusAdrErr));
+    assert_eq!(
+        program.load(at(1)).unwrap_err().si_code(),
+        Some(SigCode::BusAdrErr)
+    );
     file.file.set_size(3 * PAGE_SIZE);
     assert_eq!(program.load(at(1)).unwrap(), 0);
-    assert_eq!(program.load(at(3)).unwrap_err().si_code(), Some(SigCode::BusAdrErr));
+    assert_eq!(
+        program.load(at(3)).unwrap_err().si_code(),
+        Some(SigCode::BusAdrErr)
+    );
 }
 
 // row: F05
@@ -129,7 +142,10 @@ fn a_page_that_the_host_takes_away_is_sigbus_and_is_unmapped() {
     // Somebody else truncates the file: our table still has the page.
     file.file.set_size(PAGE_SIZE);
     assert!(!space.entry(at(1)).is_none());
-    assert_eq!(program.load(at(1)).unwrap_err().si_code(), Some(SigCode::BusAdrErr));
+    assert_eq!(
+        program.load(at(1)).unwrap_err().si_code(),
+        Some(SigCode::BusAdrErr)
+    );
     assert!(space.entry(at(1)).is_none());
     // inv: 50
     assert_eq!(program.load(at(0)).unwrap(), 1);
@@ -144,7 +160,10 @@ fn reading_a_file_for_a_copy_counts_as_a_wait() {
     let space = host.space();
     let file = mapped(&host, &two_pages());
     map(&space, &file, 2, MapFlags::PRIVATE);
-    let handled = space.mm.handle_fault(&crate::space::write_at(at(0))).unwrap();
+    let handled = space
+        .mm
+        .handle_fault(&crate::space::write_at(at(0)))
+        .unwrap();
     assert_eq!(handled.kind, FaultKind::CowCopied);
     assert_eq!(handled.waited, mm::Waited::ForData);
     assert!(handled.attempts >= 2);

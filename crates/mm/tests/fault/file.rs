@@ -60,7 +60,11 @@ impl VmOps for Scripted {
 /// A region whose page `n` holds the byte `n + 1` everywhere.
 pub(crate) fn numbered(host: &Host, pages: u64) -> Arc<SourceRegion> {
     let fetch = |page: PgOff| Fetched::Data(vec![page.as_u64() as u8 + 1; PAGE_SIZE as usize]);
-    SourceRegion::new(&host.arena, from_fn(fetch), RegionConfig::new(pages * PAGE_SIZE, "numbers"))
+    SourceRegion::new(
+        &host.arena,
+        from_fn(fetch),
+        RegionConfig::new(pages * PAGE_SIZE, "numbers"),
+    )
 }
 
 pub(crate) fn map(space: &Space<'_>, ops: Arc<dyn VmOps>, pages: u64, flags: MapFlags) {
@@ -68,7 +72,12 @@ pub(crate) fn map(space: &Space<'_>, ops: Arc<dyn VmOps>, pages: u64, flags: Map
     space.mm.mmap(&request.fixed_at(BASE)).unwrap();
 }
 
-pub(crate) fn map_region(space: &Space<'_>, region: &Arc<SourceRegion>, pages: u64, flags: MapFlags) {
+pub(crate) fn map_region(
+    space: &Space<'_>,
+    region: &Arc<SourceRegion>,
+    pages: u64,
+    flags: MapFlags,
+) {
     let ops: Arc<dyn VmOps> = Arc::clone(region) as _;
     let target = ObjectTarget::new(ops).with_file(region.open_file(), mm::FileRights::READ_WRITE);
     let request = MapRequest::object(target, pages * PAGE_SIZE, RW, flags);
@@ -244,13 +253,23 @@ fn a_promised_page_is_returned_as_a_request() {
     assert_eq!(space.mm.stats().faults.pgfault, 0);
     completer.complete(object::source::Delivery::Data(vec![8; 16]));
     fault.take_in(work.perform());
-    let Attempt::Handled(handled) = attempt(fault) else { panic!("it is there now") };
+    let Attempt::Handled(handled) = attempt(fault) else {
+        panic!("it is there now")
+    };
     assert_eq!(handled.kind, FaultKind::File);
     // row: F28
     assert_eq!(handled.waited, mm::Waited::ForData);
     let faults = space.mm.stats().faults;
     // inv: 52
-    assert_eq!((faults.pgfault, faults.major, faults.minor, faults.pgmajfault), (1, 1, 0, 1));
+    assert_eq!(
+        (
+            faults.pgfault,
+            faults.major,
+            faults.minor,
+            faults.pgmajfault
+        ),
+        (1, 1, 0, 1)
+    );
     assert_eq!(space.run().load(at(0)).unwrap(), 8);
 }
 
@@ -269,7 +288,11 @@ fn an_embedders_error_comes_out_as_it_went_in() {
     let host = Host::new(256);
     let space = host.space();
     let source = from_fn(|page| Fetched::fail(Gone(page.as_u64())));
-    let region = SourceRegion::new(&host.arena, source, RegionConfig::new(4 * PAGE_SIZE, "gone"));
+    let region = SourceRegion::new(
+        &host.arena,
+        source,
+        RegionConfig::new(4 * PAGE_SIZE, "gone"),
+    );
     map_region(&space, &region, 4, MapFlags::SHARED);
     let error = space.run().load(at(3)).unwrap_err();
     assert_eq!(error.si_code(), Some(SigCode::BusAdrErr));
@@ -353,7 +376,10 @@ fn a_locked_folio_is_waited_for_with_nothing_held() {
     map(&space, ops, 1, MapFlags::SHARED);
     // It is in the cache, and somebody has it locked.
     space.run().load(at(0)).unwrap();
-    space.mm.madvise(at(0), PAGE_SIZE, mm::Advice::DontNeed).unwrap();
+    space
+        .mm
+        .madvise(at(0), PAGE_SIZE, mm::Advice::DontNeed)
+        .unwrap();
     let folio = shmem.cache().lookup(PgOff::ZERO).unwrap();
     let lock = folio.lock();
     let Attempt::Needs(mut fault, work) = attempt(Fault::new(space.mm.shared(), &read_at(at(0))))
@@ -372,14 +398,15 @@ fn an_object_that_asks_to_wait_is_asked_again_from_the_area() {
     let host = Host::new(256);
     let space = host.space();
     let arena = Arc::clone(&host.arena);
-    let ops = Scripted::new(Callbacks::FAULT | Callbacks::MAP_PAGES, move |context| {
-        match context.take_obtained() {
+    let ops = Scripted::new(
+        Callbacks::FAULT | Callbacks::MAP_PAGES,
+        move |context| match context.take_obtained() {
             Some(_) => Supplied::Data(arena.alloc(AllocRequest::zeroed(Purpose::Anon)).unwrap()),
             None => Supplied::Later(PageRequest::new(Waiting::Other("test"), || {
                 object::Obtained::of(object::Brought::Other(Box::new(())))
             })),
-        }
-    });
+        },
+    );
     map(&space, Arc::clone(&ops) as _, 2, MapFlags::PRIVATE);
     let Attempt::Needs(mut fault, work) = attempt(Fault::new(space.mm.shared(), &read_at(at(0))))
     else {
@@ -388,7 +415,9 @@ fn an_object_that_asks_to_wait_is_asked_again_from_the_area() {
     // The area goes while the fault waits: the next attempt finds nothing.
     space.mm.munmap(at(0), PAGE_SIZE).unwrap();
     fault.take_in(work.perform());
-    let Attempt::Failed(error) = attempt(fault) else { panic!("the area is gone") };
+    let Attempt::Failed(error) = attempt(fault) else {
+        panic!("the area is gone")
+    };
     assert_eq!(error.si_code(), Some(SigCode::MapErr));
     assert_eq!(ops.asked.lock().unwrap().len(), 1);
     // Undisturbed, it is served, and the second attempt is a retry.
@@ -409,7 +438,13 @@ fn memory_past_the_areas_rights_is_not_given() {
     space.mm.mmap(&request).unwrap();
     let mut program = space.run();
     assert_eq!(program.load(at(0)).unwrap(), 1);
-    assert_eq!(program.store(at(0), 1).unwrap_err().si_code(), Some(SigCode::AccErr));
-    assert_eq!(program.fetch(at(0)).unwrap_err().si_code(), Some(SigCode::AccErr));
+    assert_eq!(
+        program.store(at(0), 1).unwrap_err().si_code(),
+        Some(SigCode::AccErr)
+    );
+    assert_eq!(
+        program.fetch(at(0)).unwrap_err().si_code(),
+        Some(SigCode::AccErr)
+    );
     let _ = page;
 }

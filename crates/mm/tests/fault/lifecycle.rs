@@ -34,7 +34,10 @@ fn the_last_user_tears_down_and_a_zero_never_rises() {
     assert!(structure.get_not_zero().is_none());
     let stats = structure.stats();
     // inv: 50 inv: 28
-    assert_eq!((stats.rss.resident(), stats.pgtables_bytes, stats.areas), (0, 0, 0));
+    assert_eq!(
+        (stats.rss.resident(), stats.pgtables_bytes, stats.areas),
+        (0, 0, 0)
+    );
     assert_eq!(structure.commit().committed(), 0);
     // The structure is still there, and a fault finds nothing in it.
     assert!(structure.handle_fault(&read_at(range.start())).is_err());
@@ -48,7 +51,8 @@ fn the_last_user_tears_down_and_a_zero_never_rises() {
 #[test]
 fn teardown_may_be_left_to_another() {
     let (_arena, mm) = bare(256);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     mm.handle_fault(&write_at(BASE)).unwrap();
     let structure = mm.grab();
     // Not the last user: nothing is left to do.
@@ -100,36 +104,69 @@ fn what_a_program_says_of_itself_is_inherited() {
 fn flags_are_set_cleared_and_inherited_where_linux_does() {
     let host = Host::new(256);
     let space = host.space();
-    assert!(space.mm.flags().contains(MmFlags::TOPDOWN | MmFlags::DUMPABLE));
+    assert!(
+        space
+            .mm
+            .flags()
+            .contains(MmFlags::TOPDOWN | MmFlags::DUMPABLE)
+    );
     space.mm.set_flags(MmFlags::HAS_PINNED);
     space.mm.clear_flags(MmFlags::DUMPABLE);
     let child = space.fork();
     assert!(child.mm.flags().contains(MmFlags::TOPDOWN));
-    assert!(!child.mm.flags().intersects(MmFlags::HAS_PINNED | MmFlags::DUMPABLE));
+    assert!(
+        !child
+            .mm
+            .flags()
+            .intersects(MmFlags::HAS_PINNED | MmFlags::DUMPABLE)
+    );
 }
 
 // row: M05 row: M06
 #[test]
 fn bases_are_those_of_a_kernel_without_randomness() {
-    let stack = |soft| Limits::new().with(Resource::Stack, Rlimit { soft, hard: u64::MAX });
+    let stack = |soft| {
+        Limits::new().with(
+            Resource::Stack,
+            Rlimit {
+                soft,
+                hard: u64::MAX,
+            },
+        )
+    };
     let gap = 256 * PAGE_SIZE;
     let layout = |soft| Layout::new(LayoutConfig::default(), &stack(soft), gap);
     // 8 MiB of stack: the gap is its least, 128 MiB.
     let usual = layout(8 << 20);
     assert_eq!(usual.mmap_base().as_u64(), DEFAULT_MAP_WINDOW - (128 << 20));
-    assert_eq!(usual.mmap_legacy_base().as_u64(), 0x2aaa_aaaa_a000 + PAGE_SIZE);
-    assert_eq!(usual.mmap_compat_base().as_u64(), COMPAT_TASK_SIZE - (128 << 20));
+    assert_eq!(
+        usual.mmap_legacy_base().as_u64(),
+        0x2aaa_aaaa_a000 + PAGE_SIZE
+    );
+    assert_eq!(
+        usual.mmap_compat_base().as_u64(),
+        COMPAT_TASK_SIZE - (128 << 20)
+    );
     assert_eq!(usual.mmap_compat_legacy_base().as_u64(), 0x5555_5000);
     assert_eq!(usual.placement(), Placement::TopDown);
     assert_eq!(usual.task_size().as_u64(), (1 << 47) - PAGE_SIZE);
     // A larger stack moves the base down by itself and the guard gap.
-    assert_eq!(layout(1 << 30).mmap_base().as_u64(), DEFAULT_MAP_WINDOW - (1 << 30) - gap);
+    assert_eq!(
+        layout(1 << 30).mmap_base().as_u64(),
+        DEFAULT_MAP_WINDOW - (1 << 30) - gap
+    );
     // One too large is cut to five sixths.
     let cut = layout(1 << 47).mmap_base().as_u64();
-    assert_eq!(cut, (DEFAULT_MAP_WINDOW - DEFAULT_MAP_WINDOW / 6 * 5).next_multiple_of(PAGE_SIZE));
+    assert_eq!(
+        cut,
+        (DEFAULT_MAP_WINDOW - DEFAULT_MAP_WINDOW / 6 * 5).next_multiple_of(PAGE_SIZE)
+    );
     // One without limit selects the legacy layout.
     assert_eq!(layout(u64::MAX).placement(), Placement::Legacy);
-    let five = LayoutConfig { mode: PagingMode::FiveLevel, ..LayoutConfig::default() };
+    let five = LayoutConfig {
+        mode: PagingMode::FiveLevel,
+        ..LayoutConfig::default()
+    };
     let five = Layout::new(five, &stack(8 << 20), gap);
     assert_eq!(five.task_size().as_u64(), (1 << 56) - PAGE_SIZE);
     assert_eq!(five.mmap_base(), usual.mmap_base());
@@ -145,7 +182,10 @@ fn a_fresh_stack_has_its_arguments_and_128_kib() {
     assert_eq!(range.start().as_u64(), 0x7fff_fffd_e000);
     assert_eq!(range.bytes(), PAGE_SIZE + STACK_EXPAND_BYTES);
     limits.set(Resource::Stack, Rlimit::both(64 << 10));
-    assert_eq!(layout.initial_stack(100, &limits).unwrap().bytes(), 64 << 10);
+    assert_eq!(
+        layout.initial_stack(100, &limits).unwrap().bytes(),
+        64 << 10
+    );
 }
 
 // row: M03 row: M13
@@ -162,7 +202,13 @@ fn readers_find_areas_while_a_writer_holds_the_lock() {
         scope.spawn(|| space.mm.handle_fault(&read_at(range.start())).unwrap());
     });
     drop(held);
-    let found = space.mm.mmap_lock().snapshot().find(page(range, 1)).cloned().unwrap();
+    let found = space
+        .mm
+        .mmap_lock()
+        .snapshot()
+        .find(page(range, 1))
+        .cloned()
+        .unwrap();
     assert_eq!(found.range, range);
 }
 
@@ -170,7 +216,8 @@ fn readers_find_areas_while_a_writer_holds_the_lock() {
 #[test]
 fn two_tables_have_two_locks() {
     let (_arena, mm) = bare(2048);
-    mm.mmap(&MapRequest::anonymous(4 << 20, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(4 << 20, RW).fixed_at(BASE))
+        .unwrap();
     let far = BASE.checked_add(2 << 20).unwrap();
     mm.handle_fault(&write_at(BASE)).unwrap();
     mm.handle_fault(&write_at(far)).unwrap();

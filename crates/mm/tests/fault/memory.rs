@@ -26,11 +26,15 @@ fn starve(arena: &frame::Arena, left: u64) -> Vec<frame::FreshFolio> {
 #[test]
 fn without_a_frame_the_fault_fails_as_out_of_memory() {
     let (arena, mm) = bare(64);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     let taken = starve(&arena, 0);
     let error = mm.handle_fault(&write_at(BASE)).unwrap_err();
     assert!(matches!(error.cause, Cause::OutOfMemory));
-    assert_eq!((error.si_code(), error.errno()), (None, addr::Errno::ENOMEM));
+    assert_eq!(
+        (error.si_code(), error.errno()),
+        (None, addr::Errno::ENOMEM)
+    );
     // It is no end: with memory the same access succeeds.
     drop(taken);
     assert!(mm.handle_fault(&write_at(BASE)).is_ok());
@@ -41,7 +45,8 @@ fn without_a_frame_the_fault_fails_as_out_of_memory() {
 #[test]
 fn a_shortage_is_first_a_request() {
     let (arena, mm) = bare(64);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     let taken = starve(&arena, 0);
     let Attempt::Needs(mut fault, work) = attempt(Fault::new(mm.shared(), &write_at(BASE))) else {
         panic!("there is no frame for a table")
@@ -52,7 +57,9 @@ fn a_shortage_is_first_a_request() {
     drop(taken);
     fault.take_in(work.perform());
     let again = starve(&arena, 0);
-    let Attempt::Handled(handled) = attempt(fault) else { panic!("it has what it needs") };
+    let Attempt::Handled(handled) = attempt(fault) else {
+        panic!("it has what it needs")
+    };
     assert_eq!(handled.attempts, 2);
     drop(again);
 }

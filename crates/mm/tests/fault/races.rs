@@ -15,7 +15,10 @@ use crate::space::{BASE, Host, RW, Space, bare, entry_of, page, pfn_of, read_at,
 fn plant(mm: &MmUser, addr: VirtAddr, entry: Entry) {
     let held = mm.mmap_lock().lock_vma_under_rcu(addr).unwrap();
     let pin = sync::pin();
-    let slot = mm.table().slot_or_alloc(addr, &pin, &held, &mut TableReserve::new()).unwrap();
+    let slot = mm
+        .table()
+        .slot_or_alloc(addr, &pin, &held, &mut TableReserve::new())
+        .unwrap();
     slot.lock().unwrap().install(&held, entry).unwrap();
 }
 
@@ -88,7 +91,8 @@ fn a_write_still_gets_its_page_after_a_lost_race() {
 #[test]
 fn a_busy_entry_is_waited_for_and_then_found_gone() {
     let (_arena, mm) = bare(256);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     mm.handle_fault(&write_at(BASE)).unwrap();
     let held = mm.read();
     let old = entry_of(&mm, BASE);
@@ -114,7 +118,9 @@ fn a_busy_entry_is_waited_for_and_then_found_gone() {
         fault.take_in(waiter.join().unwrap());
     });
     drop(held);
-    let Attempt::Handled(handled) = attempt(fault) else { panic!("it is there again") };
+    let Attempt::Handled(handled) = attempt(fault) else {
+        panic!("it is there again")
+    };
     assert_eq!(handled.kind, FaultKind::Spurious);
     assert_eq!(pfn_of(&mm, BASE), old.mapping().unwrap().pfn);
 }
@@ -151,7 +157,8 @@ fn a_copy_whose_page_leaves_meanwhile_is_thrown_away() {
     let (mut config, _) = host.config();
     config.mmu = Arc::clone(&mmu) as _;
     let mm = mm::Mm::create(config).unwrap();
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     mm.handle_fault(&read_at(BASE)).unwrap();
     let before = host.usage();
     *mmu.space.lock().unwrap() = Some(mm.clone());
@@ -164,7 +171,10 @@ fn a_copy_whose_page_leaves_meanwhile_is_thrown_away() {
     assert_eq!(host.usage().nr_in_use(), before.nr_in_use());
     // inv: 32
     assert!(mmu.flushes.load(sync::atomic::Ordering::Relaxed) >= 1);
-    assert_eq!(mm.handle_fault(&write_at(BASE)).unwrap().kind, FaultKind::Anon);
+    assert_eq!(
+        mm.handle_fault(&write_at(BASE)).unwrap().kind,
+        FaultKind::Anon
+    );
 }
 
 // row: F19
@@ -178,38 +188,61 @@ fn markers_answer_in_the_kernels_order() {
     ];
     for (markers, code) in cases {
         let (_arena, mm) = bare(256);
-        mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+        mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+            .unwrap();
         plant(&mm, BASE, Entry::non_present(NonPresent::Marker(markers)));
         // inv: 37
         for info in [read_at(BASE), write_at(BASE)] {
-            assert_eq!(mm.handle_fault(&info).unwrap_err().si_code(), code, "{markers:?}");
+            assert_eq!(
+                mm.handle_fault(&info).unwrap_err().si_code(),
+                code,
+                "{markers:?}"
+            );
         }
         assert!(!entry_of(&mm, BASE).is_none());
     }
     // Nobody is registered for userfaults: the mark goes, and the access is served.
     let (_arena, mm) = bare(256);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
-    plant(&mm, BASE, Entry::non_present(NonPresent::Marker(Markers::UFFD_WP)));
-    assert_eq!(mm.handle_fault(&write_at(BASE)).unwrap().kind, FaultKind::Spurious);
-    assert_eq!(mm.handle_fault(&write_at(BASE)).unwrap().kind, FaultKind::Anon);
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
+    plant(
+        &mm,
+        BASE,
+        Entry::non_present(NonPresent::Marker(Markers::UFFD_WP)),
+    );
+    assert_eq!(
+        mm.handle_fault(&write_at(BASE)).unwrap().kind,
+        FaultKind::Spurious
+    );
+    assert_eq!(
+        mm.handle_fault(&write_at(BASE)).unwrap().kind,
+        FaultKind::Anon
+    );
 }
 
 // row: F19
 #[test]
 fn notes_of_what_this_build_does_not_have_are_answered() {
-    let poison = NonPresent::HwPoison { pfn: addr::Pfn::new(5) };
+    let poison = NonPresent::HwPoison {
+        pfn: addr::Pfn::new(5),
+    };
     let (_arena, mm) = bare(256);
-    mm.mmap(&MapRequest::anonymous(2 * PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(2 * PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     plant(&mm, BASE, Entry::non_present(poison));
     let error = mm.handle_fault(&read_at(BASE)).unwrap_err();
-    assert_eq!((error.si_code(), error.addr_lsb()), (Some(SigCode::MceErrAr), Some(12)));
+    assert_eq!(
+        (error.si_code(), error.addr_lsb()),
+        (Some(SigCode::MceErrAr), Some(12))
+    );
 }
 
 // row: F20
 #[test]
 fn a_hint_fault_gives_the_rights_back() {
     let (_arena, mm) = bare(256);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     mm.handle_fault(&write_at(BASE)).unwrap();
     let held = mm.read();
     let before = pfn_of(&mm, BASE);
@@ -223,7 +256,10 @@ fn a_hint_fault_gives_the_rights_back() {
     }
     drop(held);
     assert!(entry_of(&mm, BASE).is_prot_none());
-    assert_eq!(mm.handle_fault(&write_at(BASE)).unwrap().kind, FaultKind::Spurious);
+    assert_eq!(
+        mm.handle_fault(&write_at(BASE)).unwrap().kind,
+        FaultKind::Spurious
+    );
     let entry = entry_of(&mm, BASE);
     assert!(entry.is_hardware_present() && entry.is_writable());
     assert_eq!(entry.mapping().unwrap().pfn, before);
@@ -235,7 +271,8 @@ fn huge_pages_are_routed_and_answered_without() {
     let (_arena, mm) = bare(2048);
     let two_mib = 2 << 20;
     // A block that a huge page would fit.
-    mm.mmap(&MapRequest::anonymous(two_mib, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(two_mib, RW).fixed_at(BASE))
+        .unwrap();
     mm.madvise(BASE, two_mib, Advice::HugePage).unwrap();
     let (result, trace) = mm.handle_fault_traced(&write_at(BASE));
     assert_eq!(result.unwrap().kind, FaultKind::Anon);

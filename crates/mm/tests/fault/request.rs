@@ -13,15 +13,22 @@ use crate::space::{BASE, Host, RW, bare, page, read_at, write_at};
 fn nothing_mapped_is_maperr_and_forbidden_is_accerr() {
     let (_arena, mm) = bare(256);
     let range = PAGE_SIZE;
-    mm.mmap(&MapRequest::anonymous(range, Prot::READ).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(range, Prot::READ).fixed_at(BASE))
+        .unwrap();
     let cases = [
         (BASE.checked_sub(1).unwrap(), Access::Read, SigCode::MapErr),
-        (BASE.checked_add(PAGE_SIZE).unwrap(), Access::Write, SigCode::MapErr),
+        (
+            BASE.checked_add(PAGE_SIZE).unwrap(),
+            Access::Write,
+            SigCode::MapErr,
+        ),
         (BASE, Access::Write, SigCode::AccErr),
     ];
     // inv: 76
     for (addr, access, code) in cases {
-        let error = mm.handle_fault(&FaultInfo::missing(addr, access, Mode::User)).unwrap_err();
+        let error = mm
+            .handle_fault(&FaultInfo::missing(addr, access, Mode::User))
+            .unwrap_err();
         assert_eq!(error.si_code(), Some(code), "{access:?} at {addr:?}");
         assert_eq!(error.si_code().map(SigCode::signal), Some(Signal::Segv));
         assert_eq!(error.addr, addr);
@@ -35,27 +42,55 @@ fn access_error_asks_in_the_kernels_order() {
     let (_arena, mm) = bare(256);
     let map = |n: u64, prot| {
         let at = BASE.checked_add(n * PAGE_SIZE).unwrap();
-        mm.mmap(&MapRequest::anonymous(PAGE_SIZE, prot).fixed_at(at)).unwrap()
+        mm.mmap(&MapRequest::anonymous(PAGE_SIZE, prot).fixed_at(at))
+            .unwrap()
     };
-    let (none, read, write, both) =
-        (map(0, Prot::NONE), map(1, Prot::READ), map(2, Prot::WRITE), map(3, RW));
+    let (none, read, write, both) = (
+        map(0, Prot::NONE),
+        map(1, Prot::READ),
+        map(2, Prot::WRITE),
+        map(3, RW),
+    );
     let user = ErrorCode::USER;
     let try_it = |addr, code: ErrorCode| {
-        let info = FaultInfo { addr, access: code.access(), error_code: code | user, mode: Mode::User };
+        let info = FaultInfo {
+            addr,
+            access: code.access(),
+            error_code: code | user,
+            mode: Mode::User,
+        };
         mm.handle_fault(&info).map_err(|error| error.si_code())
     };
     // 1. A protection key.
-    assert_eq!(try_it(both, ErrorCode::PK).unwrap_err(), Some(SigCode::PkuErr));
+    assert_eq!(
+        try_it(both, ErrorCode::PK).unwrap_err(),
+        Some(SigCode::PkuErr)
+    );
     // 2. SGX.
-    assert_eq!(try_it(both, ErrorCode::SGX).unwrap_err(), Some(SigCode::AccErr));
+    assert_eq!(
+        try_it(both, ErrorCode::SGX).unwrap_err(),
+        Some(SigCode::AccErr)
+    );
     // 4. A shadow-stack access to what is none.
-    assert_eq!(try_it(both, ErrorCode::SHSTK).unwrap_err(), Some(SigCode::AccErr));
+    assert_eq!(
+        try_it(both, ErrorCode::SHSTK).unwrap_err(),
+        Some(SigCode::AccErr)
+    );
     // 5. A write to what may not be written.
-    assert_eq!(try_it(read, ErrorCode::WRITE).unwrap_err(), Some(SigCode::AccErr));
+    assert_eq!(
+        try_it(read, ErrorCode::WRITE).unwrap_err(),
+        Some(SigCode::AccErr)
+    );
     // 6. A read that a present translation refused.
-    assert_eq!(try_it(both, ErrorCode::PROT).unwrap_err(), Some(SigCode::AccErr));
+    assert_eq!(
+        try_it(both, ErrorCode::PROT).unwrap_err(),
+        Some(SigCode::AccErr)
+    );
     // 7. A read of what is not accessible at all.
-    assert_eq!(try_it(none, ErrorCode::empty()).unwrap_err(), Some(SigCode::AccErr));
+    assert_eq!(
+        try_it(none, ErrorCode::empty()).unwrap_err(),
+        Some(SigCode::AccErr)
+    );
     // What is allowed: a read of write-only memory; a fetch, as long as nothing is there.
     assert!(try_it(write, ErrorCode::empty()).is_ok());
     assert!(try_it(read, ErrorCode::INSTR).is_ok());
@@ -69,7 +104,8 @@ fn access_error_asks_in_the_kernels_order() {
 fn flags_that_mean_nothing_are_refused() {
     let (_arena, user) = bare(256);
     let mm = user.shared();
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, Prot::READ).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, Prot::READ).fixed_at(BASE))
+        .unwrap();
     let end = |flags| match attempt(Fault::for_access(mm, BASE, flags)) {
         Attempt::Handled(handled) => Ok(handled.kind),
         Attempt::Failed(error) => Err(error.result()),
@@ -80,9 +116,15 @@ fn flags_that_mean_nothing_are_refused() {
     assert_eq!(end(both), Err(FaultResult::SIGSEGV));
     assert!(both.check().is_err());
     // A forced write to private memory is legal.
-    assert_eq!(end(FaultFlags::DEFAULT | FaultFlags::WRITE), Ok(FaultKind::Anon));
+    assert_eq!(
+        end(FaultFlags::DEFAULT | FaultFlags::WRITE),
+        Ok(FaultKind::Anon)
+    );
     // Not to wait is a request to return, on the mmap lock.
-    assert_eq!(end(FaultFlags::DEFAULT | FaultFlags::RETRY_NOWAIT), Ok(FaultKind::Spurious));
+    assert_eq!(
+        end(FaultFlags::DEFAULT | FaultFlags::RETRY_NOWAIT),
+        Ok(FaultKind::Spurious)
+    );
 }
 
 // row: F03
@@ -108,7 +150,8 @@ fn unsharing_memory_that_is_shared_by_intent_is_a_plain_read() {
 fn a_task_is_charged_with_what_it_ran() {
     let (_arena, user) = bare(256);
     let mm = user.shared();
-    mm.mmap(&MapRequest::anonymous(4 * PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(4 * PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     let task = Arc::new(TaskFaults::default());
     for n in 0..3 {
         let info = write_at(BASE.checked_add(n * PAGE_SIZE).unwrap());
@@ -120,7 +163,10 @@ fn a_task_is_charged_with_what_it_ran() {
     // inv: 52
     assert_eq!((task.minor(), task.major()), (3, 0));
     let faults = mm.stats().faults;
-    assert_eq!((faults.pgfault, faults.minor, faults.major, faults.failed), (4, 3, 0, 1));
+    assert_eq!(
+        (faults.pgfault, faults.minor, faults.major, faults.failed),
+        (4, 3, 0, 1)
+    );
 }
 
 // row: F25 row: F26
@@ -133,7 +179,10 @@ fn nothing_is_held_when_an_attempt_returns() {
     for addr in [page(range, 0), page(range, 1), VirtAddr::new(0x1000)] {
         let _ = attempt(Fault::new(space.mm.shared(), &write_at(addr)));
         sync::rank::assert_none_held();
-        assert!(space.mm.mmap_lock().try_write().is_some(), "the mmap lock is free");
+        assert!(
+            space.mm.mmap_lock().try_write().is_some(),
+            "the mmap lock is free"
+        );
         assert!(!sync::is_pinned());
     }
 }
@@ -142,7 +191,8 @@ fn nothing_is_held_when_an_attempt_returns() {
 #[test]
 fn a_traced_fault_names_its_steps() {
     let (_arena, mm) = bare(256);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     let (result, trace) = mm.handle_fault_traced(&write_at(BASE));
     assert_eq!(result.unwrap().kind, FaultKind::Anon);
     let names: Vec<&str> = trace.steps().iter().map(|step| step.linux).collect();
@@ -166,8 +216,12 @@ fn a_traced_fault_names_its_steps() {
 #[test]
 fn outcomes_have_the_kernels_bits() {
     let (_arena, mm) = bare(256);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
-    assert_eq!(mm.handle_fault(&write_at(BASE)).unwrap().result(), FaultResult::empty());
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
+    assert_eq!(
+        mm.handle_fault(&write_at(BASE)).unwrap().result(),
+        FaultResult::empty()
+    );
     let error = mm.handle_fault(&read_at(VirtAddr::new(0))).unwrap_err();
     assert!(error.result().is_error());
     assert_eq!(error.errno(), addr::Errno::EFAULT);
@@ -177,6 +231,7 @@ fn outcomes_have_the_kernels_bits() {
 #[test]
 fn a_build_with_an_mmu_handles_faults() {
     let (_arena, mm) = bare(256);
-    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE)).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
     assert!(mm::handle_mm_fault(mm::ThisBuild, &mm, &write_at(BASE)).is_ok());
 }

@@ -47,7 +47,9 @@ impl DeviceMemory for Devices {
 
     fn copy_out(&self, pfn: Pfn, offset: u64, bytes: &[u8]) -> Result<(), DeviceLost> {
         let (file, start) = self.place(pfn, offset, HostRights::ReadWrite)?;
-        file.write_at(start, bytes).map(drop).map_err(|_| DeviceLost { pfn })
+        file.write_at(start, bytes)
+            .map(drop)
+            .map_err(|_| DeviceLost { pfn })
     }
 }
 
@@ -65,7 +67,12 @@ impl Host {
         let devices = DeviceSpace::new();
         let memory = Arc::new(Devices(Arc::clone(&devices)));
         let (machine, cpus) = SoftMachine::new(Arc::clone(&arena), memory, 8);
-        Host { arena, machine, devices, cpus: std::sync::Mutex::new(cpus) }
+        Host {
+            arena,
+            machine,
+            devices,
+            cpus: std::sync::Mutex::new(cpus),
+        }
     }
 
     pub(crate) fn config(&self) -> (MmConfig, Arc<SoftMmu>) {
@@ -87,7 +94,11 @@ impl Host {
     }
 
     pub(crate) fn space_of(&self, config: MmConfig, mmu: Arc<SoftMmu>) -> Space<'_> {
-        Space { mm: Mm::create(config).expect("a space"), mmu, host: self }
+        Space {
+            mm: Mm::create(config).expect("a space"),
+            mmu,
+            host: self,
+        }
     }
 
     /// What the arena's frames are used for, when nothing is on its way to being freed.
@@ -107,14 +118,24 @@ pub(crate) struct Space<'h> {
 impl Space<'_> {
     /// A program running in it, on a CPU of its own.
     pub(crate) fn run(&self) -> Program<'_> {
-        let mut cpu = self.host.cpus.lock().expect("no test panics here").pop().expect("a CPU");
+        let mut cpu = self
+            .host
+            .cpus
+            .lock()
+            .expect("no test panics here")
+            .pop()
+            .expect("a CPU");
         cpu.switch_to(LoadedSpace {
             mmu: Arc::clone(&self.mmu),
             root: self.mm.table().root(),
             mode: self.mm.layout().mode(),
             owner: Arc::new(self.mm.clone()),
         });
-        Program { cpu: Some(cpu), mm: self.mm.clone(), host: self.host }
+        Program {
+            cpu: Some(cpu),
+            mm: self.mm.clone(),
+            host: self.host,
+        }
     }
 
     /// Private zeroed memory at [`BASE`].
@@ -127,8 +148,14 @@ impl Space<'_> {
 
     pub(crate) fn fork(&self) -> Self {
         let mmu = self.host.machine.new_space();
-        let config = mm::ForkConfig { mmu: Arc::clone(&mmu) as _ };
-        Space { mm: self.mm.fork(&config).expect("fork"), mmu, host: self.host }
+        let config = mm::ForkConfig {
+            mmu: Arc::clone(&mmu) as _,
+        };
+        Space {
+            mm: self.mm.fork(&config).expect("fork"),
+            mmu,
+            host: self.host,
+        }
     }
 
     /// The entry of a page.
@@ -140,7 +167,9 @@ impl Space<'_> {
 /// The entry of a page.
 pub(crate) fn entry_of(mm: &Mm, addr: VirtAddr) -> Entry {
     let pin = sync::pin();
-    mm.table().slot(addr, &pin).map_or(Entry::NONE, |slot| slot.snapshot())
+    mm.table()
+        .slot(addr, &pin)
+        .map_or(Entry::NONE, |slot| slot.snapshot())
 }
 
 /// The frame mapped at a page.
@@ -230,7 +259,10 @@ pub(crate) fn bare(frames: u64) -> (Arc<Arena>, MmUser) {
 
 /// Page `n` of a range.
 pub(crate) fn page(range: VirtRange, n: u64) -> VirtAddr {
-    range.start().checked_add(n * PAGE_SIZE).expect("an address")
+    range
+        .start()
+        .checked_add(n * PAGE_SIZE)
+        .expect("an address")
 }
 
 pub(crate) fn read_at(addr: VirtAddr) -> FaultInfo {

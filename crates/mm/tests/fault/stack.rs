@@ -10,7 +10,9 @@ const TOP: VirtAddr = VirtAddr::new(0x20_0000_0000);
 fn stack(space: &Space<'_>, pages: u64) -> VirtAddr {
     let bytes = pages * PAGE_SIZE;
     let start = TOP.checked_sub(bytes).unwrap();
-    let request = MapRequest::anonymous(bytes, RW).with(MapFlags::GROWSDOWN).fixed_at(start);
+    let request = MapRequest::anonymous(bytes, RW)
+        .with(MapFlags::GROWSDOWN)
+        .fixed_at(start);
     space.mm.mmap(&request).unwrap()
 }
 
@@ -31,11 +33,17 @@ fn a_touch_below_grows_the_stack_to_it() {
     assert_eq!(program.load(below(start, 3)).unwrap(), 0);
     let stats = space.mm.stats();
     // inv: 17
-    assert_eq!((stats.pages.total, stats.pages.stack, stats.areas), (7, 7, 1));
+    assert_eq!(
+        (stats.pages.total, stats.pages.stack, stats.areas),
+        (7, 7, 1)
+    );
     assert_eq!(stats.faults.stack_growth, 1);
     // inv: 18
     assert_eq!(space.mm.commit().committed(), 7);
-    assert_eq!(program.load(below(start, 6)).map_err(|e| e.si_code()), Ok(0));
+    assert_eq!(
+        program.load(below(start, 6)).map_err(|e| e.si_code()),
+        Ok(0)
+    );
 }
 
 // row: F05
@@ -54,7 +62,10 @@ fn growth_keeps_the_guard_gap() {
     let error = program.store(below(start, 300 - gap + 1), 1).unwrap_err();
     assert_eq!(error.si_code(), Some(SigCode::MapErr));
     // A neighbour without access is exempt.
-    space.mm.mprotect(below(start, 301), PAGE_SIZE, Prot::NONE).unwrap();
+    space
+        .mm
+        .mprotect(below(start, 301), PAGE_SIZE, Prot::NONE)
+        .unwrap();
     program.store(below(start, 300 - gap + 1), 1).unwrap();
 }
 
@@ -65,19 +76,31 @@ fn growth_keeps_the_limits() {
     let space = host.space();
     let start = stack(&space, 2);
     let limit = |resource, pages: u64| {
-        space.mm.limits().set(resource, Rlimit::both(pages * PAGE_SIZE));
+        space
+            .mm
+            .limits()
+            .set(resource, Rlimit::both(pages * PAGE_SIZE));
     };
     let mut program = space.run();
     limit(Resource::Stack, 4);
     program.store(below(start, 2), 1).unwrap();
-    assert_eq!(program.store(below(start, 3), 1).unwrap_err().si_code(), Some(SigCode::MapErr));
+    assert_eq!(
+        program.store(below(start, 3), 1).unwrap_err().si_code(),
+        Some(SigCode::MapErr)
+    );
     limit(Resource::Stack, 100);
     limit(Resource::AddressSpace, 4);
-    assert_eq!(program.store(below(start, 3), 1).unwrap_err().si_code(), Some(SigCode::MapErr));
+    assert_eq!(
+        program.store(below(start, 3), 1).unwrap_err().si_code(),
+        Some(SigCode::MapErr)
+    );
     limit(Resource::AddressSpace, 100);
     program.store(below(start, 3), 1).unwrap();
     // Nothing was promised or counted for what was refused.
-    assert_eq!((space.mm.commit().committed(), space.mm.stats().pages.total), (5, 5));
+    assert_eq!(
+        (space.mm.commit().committed(), space.mm.stats().pages.total),
+        (5, 5)
+    );
 }
 
 // row: F05
@@ -97,7 +120,9 @@ fn no_stack_grows_below_mmap_min_addr() {
     let host = Host::new(256);
     let space = host.space();
     let low = VirtAddr::new(space.mm.sysctl().mmap_min_addr);
-    let request = MapRequest::anonymous(PAGE_SIZE, RW).with(MapFlags::GROWSDOWN).fixed_at(low);
+    let request = MapRequest::anonymous(PAGE_SIZE, RW)
+        .with(MapFlags::GROWSDOWN)
+        .fixed_at(low);
     space.mm.mmap(&request).unwrap();
     let error = space.run().load(below(low, 1)).unwrap_err();
     assert_eq!(error.si_code(), Some(SigCode::MapErr));
@@ -120,6 +145,9 @@ fn two_threads_grow_one_stack() {
         }
     });
     let stats = space.mm.stats();
-    assert_eq!((stats.pages.stack, stats.areas, stats.rss.anon), (65, 1, 64));
+    assert_eq!(
+        (stats.pages.stack, stats.areas, stats.rss.anon),
+        (65, 1, 64)
+    );
     assert_eq!(space.mm.commit().committed(), 65);
 }

@@ -14,7 +14,10 @@ struct Dice(u64);
 
 impl Dice {
     fn throw(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (self.0 >> 33) % sides
     }
 }
@@ -91,12 +94,20 @@ fn faults_run_beside_munmap_mprotect_and_dontneed() {
             stop.store(true, Ordering::Relaxed);
         });
         let stats = space.mm.stats();
-        let mapped = space.mm.mmap_lock().snapshot().iter().map(|vma| vma.nr_pages()).sum::<u64>();
+        let mapped = space
+            .mm
+            .mmap_lock()
+            .snapshot()
+            .iter()
+            .map(|vma| vma.nr_pages())
+            .sum::<u64>();
         // inv: 17
         assert_eq!(stats.pages.total, mapped);
         // inv: 50
         let present = (0..64).map(|n| space.entry(page(range, n)));
-        let private = present.filter(|entry| entry.is_present() && !entry.is_special()).count();
+        let private = present
+            .filter(|entry| entry.is_present() && !entry.is_special())
+            .count();
         assert_eq!(stats.rss.anon, private as u64);
     }
     assert_eq!(host.usage().nr_in_use(), before.nr_in_use());
@@ -164,12 +175,19 @@ fn pins_and_forks_do_not_lose_writes() {
                 assert_eq!(pins.pages().len(), 4);
                 // inv: 43: what is written through the pin is what the program reads.
                 for pinned in pins.pages() {
-                    let mm::Target::Arena(pfn) = pinned.target() else { panic!("arena memory") };
+                    let mm::Target::Arena(pfn) = pinned.target() else {
+                        panic!("arena memory")
+                    };
                     host.arena.write(pfn, 0, &round.to_le_bytes());
                 }
                 for n in 0..4 {
                     let mut word = [0; 8];
-                    assert_eq!(space.mm.read_memory(page(range, n), &mut word, Force::Plain), 8);
+                    assert_eq!(
+                        space
+                            .mm
+                            .read_memory(page(range, n), &mut word, Force::Plain),
+                        8
+                    );
                     assert_eq!(u64::from_le_bytes(word), round);
                 }
             }
@@ -192,14 +210,19 @@ fn a_first_touch_of_every_area_by_every_thread() {
     let areas = 64;
     for n in 0..areas {
         let at = BASE.checked_add(2 * n * PAGE_SIZE).unwrap();
-        space.mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at)).unwrap();
+        space
+            .mm
+            .mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at))
+            .unwrap();
     }
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             let mut program = space.run();
             scope.spawn(move || {
                 for n in 0..areas {
-                    program.store(BASE.checked_add(2 * n * PAGE_SIZE).unwrap(), 1).unwrap();
+                    program
+                        .store(BASE.checked_add(2 * n * PAGE_SIZE).unwrap(), 1)
+                        .unwrap();
                 }
             });
         }

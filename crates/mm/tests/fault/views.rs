@@ -16,7 +16,11 @@ fn maps_is_in_the_kernels_text() {
     let host = Host::new(256);
     let space = host.space();
     let config = RegionConfig {
-        inode: InodeId { major: 8, minor: 1, ino: 1234 },
+        inode: InodeId {
+            major: 8,
+            minor: 1,
+            ino: 1234,
+        },
         ..RegionConfig::new(4 * PAGE_SIZE, "/usr/lib/a\nb")
     };
     let region = SourceRegion::new(&host.arena, from_fn(|_| Fetched::Zeroes), config);
@@ -31,7 +35,10 @@ fn maps_is_in_the_kernels_text() {
         MapRequest::object(target.clone(), 2 * PAGE_SIZE, code, MapFlags::PRIVATE)
             .from_page(addr::PgOff::new(1)),
     );
-    map(0x60_0000, MapRequest::object(target, PAGE_SIZE, Prot::READ, MapFlags::SHARED));
+    map(
+        0x60_0000,
+        MapRequest::object(target, PAGE_SIZE, Prot::READ, MapFlags::SHARED),
+    );
     map(0x70_0000, MapRequest::anonymous(PAGE_SIZE, RW));
     map(0x80_0000, MapRequest::anonymous(PAGE_SIZE, Prot::NONE));
     map(0x7fff_f000_0000, MapRequest::anonymous(PAGE_SIZE, RW));
@@ -65,10 +72,16 @@ fn translations_are_runs() {
     let wide = VirtRange::from_len(BASE, 64 << 20).unwrap();
     space.mm.translations(wide, |run| runs.push(run));
     assert_eq!(runs.len(), 2);
-    assert_eq!(runs[0].range, VirtRange::from_len(BASE, 8 * PAGE_SIZE).unwrap());
+    assert_eq!(
+        runs[0].range,
+        VirtRange::from_len(BASE, 8 * PAGE_SIZE).unwrap()
+    );
     assert_eq!(runs[0].target, Target::Arena(pfn_of(&space.mm, BASE)));
     assert_eq!(runs[0].prot, RW);
-    assert_eq!((runs[1].range.start(), runs[1].prot), (page(range, 9), Prot::READ));
+    assert_eq!(
+        (runs[1].range.start(), runs[1].prot),
+        (page(range, 9), Prot::READ)
+    );
 }
 
 // row: F17
@@ -98,7 +111,9 @@ fn a_clean_page_is_not_said_to_be_writable_to_a_machine_that_marks_nothing() {
     mm.mmap(&request.fixed_at(BASE)).unwrap();
     let prot_of = || {
         let mut prot = None;
-        mm.translations(VirtRange::from_len(BASE, PAGE_SIZE).unwrap(), |run| prot = Some(run.prot));
+        mm.translations(VirtRange::from_len(BASE, PAGE_SIZE).unwrap(), |run| {
+            prot = Some(run.prot)
+        });
         prot
     };
     mm.handle_fault(&crate::space::read_at(BASE)).unwrap();

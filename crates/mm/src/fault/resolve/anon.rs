@@ -19,15 +19,26 @@ use crate::fault::vma_locked::VmaLocked;
 impl<'f> VmaLocked<'f> {
     /// A frame for a private page: from the fault's reserve if it has one, else from the arena.
     pub(crate) fn alloc_private(&mut self, contents: Contents) -> Step<FreshFolio> {
-        if let Some(frame) = self.request.reserve.frame.take() {
+        if let Some(frame) = self
+            .request
+            .reserve
+            .as_mut()
+            .and_then(|kept| kept.frame.take())
+        {
             return Ok(frame);
         }
-        self.mm.arena().alloc(self.wish(contents)).map_err(|_| Exit::Starved(Shortage::Frame))
+        self.mm
+            .arena()
+            .alloc(self.wish(contents))
+            .map_err(|_| Exit::Starved(Shortage::Frame))
     }
 
     fn wish(&self, contents: Contents) -> AllocRequest {
-        AllocRequest { contents, ..AllocRequest::zeroed(Purpose::Anon) }
-            .with_charge(self.mm.charge())
+        AllocRequest {
+            contents,
+            ..AllocRequest::zeroed(Purpose::Anon)
+        }
+        .with_charge(self.mm.charge())
     }
 }
 
@@ -45,7 +56,9 @@ impl<'f, 'p> MissingAnon<'f, 'p> {
             let pte = PteLocked::lock(self.locked, slot, Entry::NONE)?;
             return Ok(pte.check_stable()?.install_zero());
         }
-        self.locked.request.note("do_anonymous_page", "a write: a page of its own");
+        self.locked
+            .request
+            .note("do_anonymous_page", "a write: a page of its own");
         let owner = self.locked.prepare_anon()?;
         if self.locked.mm.policy().anon_around_pages() > 1 {
             return self.fill_block(slot, owner);
@@ -71,10 +84,16 @@ impl<'f, 'p> MissingAnon<'f, 'p> {
         let range = self.locked.vma().range.intersect(&whole).unwrap_or(whole);
         let wish = self.locked.wish(Contents::Zeroed);
         let take = |at: VirtAddr| block.take(at.offset_from(base) >> PAGE_SHIFT, wish);
-        let Ok(first) = take(page) else { return Err(Exit::Starved(Shortage::Frame)) };
+        let Ok(first) = take(page) else {
+            return Err(Exit::Starved(Shortage::Frame));
+        };
         let (mm, pin) = (self.locked.mm, self.pin);
         let empty = |at: &VirtAddr| {
-            *at != page && mm.table().slot(*at, pin).is_none_or(|slot| slot.snapshot().is_none())
+            *at != page
+                && mm
+                    .table()
+                    .slot(*at, pin)
+                    .is_none_or(|slot| slot.snapshot().is_none())
         };
         let rest: alloc::vec::Vec<_> = range
             .page_addrs()
@@ -101,5 +120,8 @@ fn publish<'f>(
     owner: OwnerId,
 ) -> Step<Done> {
     let pte = PteLocked::lock(locked, slot, Entry::NONE)?;
-    Ok(pte.check_stable()?.install_private(page, owner).done(FaultKind::Anon))
+    Ok(pte
+        .check_stable()?
+        .install_private(page, owner)
+        .done(FaultKind::Anon))
 }

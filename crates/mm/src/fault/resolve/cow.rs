@@ -23,11 +23,14 @@
 //! 5  no lock      only now the old page loses this mapping
 //! ```
 //!
-//! Whoever faults between 2 and 4 finds the busy entry and waits for it to go. Only a walk of the
-//! reverse map can take it away: it clears the entry (the page is going from its file), and step 4
-//! then throws the copy away, after making the machine forget it. The area's lock keeps everyone
-//! else out. A machine that walks our tables sees the busy entry as not present, so that step 3 need
-//! be no more than a flush there.
+//! Whoever faults between 2 and 4 finds the busy entry and waits for it to go. The area's lock keeps
+//! writers out, but two may come and clear the entry: a walk of the reverse map (the page leaves its
+//! file) and MADV_DONTNEED, which needs no more of a lock than we have. Step 4 then finds it gone,
+//! makes the machine forget the copy and throws it away. A machine that walks our tables never had
+//! it: step 3 is a plain flush there. One that is filled by software may show the copy, with what
+//! the old page held, from the end of step 3 until it is told to forget; that is what a program that
+//! writes to a page and drops it at the same moment may see of it, and no frame is ever reused under
+//! a translation.
 
 use addr::{Pfn, VirtRange, VmFlags};
 use frame::{Contents, Folio, FolioFlags, FolioLock, FreshFolio, OwnerId};
@@ -98,7 +101,9 @@ impl<'f> Present<'f, '_> {
 impl<'f> PteLocked<'f> {
     /// What the entry leads to; a folio is held from here on.
     fn mapped(&self) -> Mapped {
-        let Some(leaf) = self.entry().mapping() else { return Mapped::Special };
+        let Some(leaf) = self.entry().mapping() else {
+            return Mapped::Special;
+        };
         if leaf.flags.contains(EntryFlags::SPECIAL) {
             return Mapped::Special;
         }
@@ -111,7 +116,11 @@ impl<'f> PteLocked<'f> {
     /// `do_wp_page`.
     fn write_protected(self) -> Step<Wp<'f>> {
         let page = self.mapped();
-        if self.vma().flags().intersects(VmFlags::SHARED | VmFlags::MAYSHARE) {
+        if self
+            .vma()
+            .flags()
+            .intersects(VmFlags::SHARED | VmFlags::MAYSHARE)
+        {
             return Ok(self.write_shared(page));
         }
         if let Mapped::Folio(folio) = &page
@@ -119,15 +128,27 @@ impl<'f> PteLocked<'f> {
             && (folio.has(FolioFlags::ANON_EXCLUSIVE) || self.take_over(folio))
         {
             if self.locked.request.is_unshare() {
-                self.locked.request.note("do_wp_page", "the page is ours alone already");
-                return Ok(Wp::Done(Done { kind: FaultKind::Spurious }));
+                self.locked
+                    .request
+                    .note("do_wp_page", "the page is ours alone already");
+                return Ok(Wp::Done(Done {
+                    kind: FaultKind::Spurious,
+                }));
             }
             drop(self.reuse());
-            return Ok(Wp::Done(Done { kind: FaultKind::CowReused }));
+            return Ok(Wp::Done(Done {
+                kind: FaultKind::CowReused,
+            }));
         }
         let snapshot = self.entry();
-        self.locked.request.note("do_wp_page", "others may see the page: copy it");
-        Ok(Wp::Copy(CopyPage { locked: self.locked, snapshot, old: page }))
+        self.locked
+            .request
+            .note("do_wp_page", "others may see the page: copy it");
+        Ok(Wp::Copy(CopyPage {
+            locked: self.locked,
+            snapshot,
+            old: page,
+        }))
     }
 
     /// `wp_can_reuse_anon_folio`: whether nobody else can have the page, so that it may be made ours
@@ -139,7 +160,9 @@ impl<'f> PteLocked<'f> {
             return false;
         }
         // The lock's own reference is the third.
-        let Some(locked) = folio.try_lock() else { return false };
+        let Some(locked) = folio.try_lock() else {
+            return false;
+        };
         let alone = folio.ref_count() == ENTRY_AND_OURS + 1;
         if alone && let Some(chain) = self.vma().anon_chain() {
             // `folio_move_anon_rmap`
@@ -158,26 +181,38 @@ impl<'f> PteLocked<'f> {
         };
         if self.vma().callbacks().contains(asks) {
             let snapshot = self.entry();
-            return Wp::Notify(NotifyWrite { locked: self.locked, snapshot, page });
+            return Wp::Notify(NotifyWrite {
+                locked: self.locked,
+                snapshot,
+                page,
+            });
         }
         drop(self.reuse());
         if let Mapped::Folio(folio) = page {
             folio.set(FolioFlags::DIRTY);
         }
-        Wp::Done(Done { kind: FaultKind::SharedWrite })
+        Wp::Done(Done {
+            kind: FaultKind::SharedWrite,
+        })
     }
 }
 
 impl<'f> CopyPage<'f> {
     /// `wp_page_copy`: steps 1 to 5 of the protocol above.
     pub(crate) fn resolve(mut self) -> Step<Done> {
-        self.locked.request.note("wp_page_copy", "a copy is made with no entry locked");
+        self.locked
+            .request
+            .note("wp_page_copy", "a copy is made with no entry locked");
         let owner = self.locked.prepare_anon()?;
         let copy = self.fill_copy()?;
         let pte = PteLocked::find(self.locked, self.snapshot)?;
         let rights = copied_rights(&pte);
         let (locked, stale) = pte.make_busy()?;
-        let replacing = Replacing { locked, rights, old: self.old };
+        let replacing = Replacing {
+            locked,
+            rights,
+            old: self.old,
+        };
         replacing.finish(stale, copy, owner)
     }
 
@@ -219,16 +254,25 @@ impl<'f> Replacing<'f> {
         let placeholder = stale.placeholder();
         let index = private_index(self.locked.vma(), self.locked.page());
         let pfn = adopt_private(copy, owner, index);
-        let translation = Translation { pfn, prot: self.rights.prot() };
+        let translation = Translation {
+            pfn,
+            prot: self.rights.prot(),
+        };
         let flushed = stale.replace_with(mm.mmu(), translation);
         let done = match self.install_over(placeholder, Entry::leaf(pfn, self.rights)) {
             Ok(()) => {
-                self.locked.request.note("wp_page_copy", "the copy is in place");
+                self.locked
+                    .request
+                    .note("wp_page_copy", "the copy is in place");
                 mm.rss().add(RssKind::Anon, 1);
-                Ok(Done { kind: FaultKind::CowCopied })
+                Ok(Done {
+                    kind: FaultKind::CowCopied,
+                })
             }
             Err(Overtaken) => {
-                self.locked.request.note("wp_page_copy", "the page has left its file meanwhile");
+                self.locked
+                    .request
+                    .note("wp_page_copy", "the page has left its file meanwhile");
                 self.forget_copy(pfn);
                 Err(Exit::SPURIOUS)
             }
@@ -240,9 +284,16 @@ impl<'f> Replacing<'f> {
     /// Step 4.
     fn install_over(&self, placeholder: Entry, new: Entry) -> Result<(), Overtaken> {
         let pin = sync::pin();
-        let slot = self.locked.mm.table().slot(self.locked.page(), &pin).ok_or(Overtaken)?;
+        let slot = self
+            .locked
+            .mm
+            .table()
+            .slot(self.locked.page(), &pin)
+            .ok_or(Overtaken)?;
         let mut entry = slot.lock().ok_or(Overtaken)?;
-        entry.install_over(&self.locked.lock, placeholder, new).map_err(|_| Overtaken)?;
+        entry
+            .install_over(&self.locked.lock, placeholder, new)
+            .map_err(|_| Overtaken)?;
         self.locked.update_mmu_cache();
         Ok(())
     }
@@ -282,10 +333,14 @@ impl<'f> NotifyWrite<'f> {
     pub(crate) fn resolve(mut self) -> Step<Done> {
         self.locked.may_ask_object()?;
         let vma = alloc::sync::Arc::clone(self.locked.vma());
-        let Some(ops) = vma.ops() else { return Err(Exit::SPURIOUS) };
+        let Some(ops) = vma.ops() else {
+            return Err(Exit::SPURIOUS);
+        };
         let locked_folio = match &self.page {
             Mapped::Folio(folio) => {
-                self.locked.request.note("do_page_mkwrite", "the object is told of the write");
+                self.locked
+                    .request
+                    .note("do_page_mkwrite", "the object is told of the write");
                 Some(self.locked.page_mkwrite(&**ops, folio)?)
             }
             Mapped::Device(pfn) => {
@@ -298,14 +353,19 @@ impl<'f> NotifyWrite<'f> {
                 None
             }
         };
-        self.locked.request.note("finish_mkwrite_fault", "the entry is locked again and compared");
+        self.locked.request.note(
+            "finish_mkwrite_fault",
+            "the entry is locked again and compared",
+        );
         let pte = PteLocked::find(self.locked, self.snapshot)?;
         drop(pte.reuse());
         if let Some(folio) = locked_folio {
             // `fault_dirty_shared_page`
             folio.set(FolioFlags::DIRTY);
         }
-        Ok(Done { kind: FaultKind::SharedWrite })
+        Ok(Done {
+            kind: FaultKind::SharedWrite,
+        })
     }
 }
 
@@ -320,7 +380,8 @@ impl VmaLocked<'_> {
 
     /// `vm_ops->pfn_mkwrite`.
     fn pfn_mkwrite(&mut self, ops: &dyn VmOps, pfn: Pfn) -> Step<()> {
-        self.request.note("wp_pfn_shared", "the object is told of the write");
+        self.request
+            .note("wp_pfn_shared", "the object is told of the write");
         self.notify(Noticed::Device(pfn), |notice| ops.pfn_mkwrite(notice))?;
         Ok(())
     }
@@ -332,8 +393,7 @@ impl VmaLocked<'_> {
     ) -> Step<Option<FolioLock>> {
         let vma = alloc::sync::Arc::clone(self.vma());
         let obtained = self.request.obtained.take();
-        let mut notice =
-            WriteNotice::new(&vma, self.request.addr, page).with_obtained(obtained);
+        let mut notice = WriteNotice::new(&vma, self.request.addr, page).with_obtained(obtained);
         let answer = tell(&mut notice);
         self.request.obtained = notice.into_obtained();
         match answer {

@@ -17,10 +17,10 @@ use machine::FaultInfo;
 use object::{EvenCows, FaultFailure, Obtained, PageRequest, Waiting};
 
 use super::file::Ready;
+use crate::fault::Fault;
 use crate::fault::case::Noted;
 use crate::fault::outcome::{Cause, Done, Exit, FaultError, Handled, Step};
 use crate::fault::vma_locked::VmaLocked;
-use crate::fault::Fault;
 use crate::mm::Mm;
 
 impl VmaLocked<'_> {
@@ -67,7 +67,9 @@ impl Fault {
             if let Some(page) = devices.page(pfn) {
                 // An error leaves the size as it was known; the page is unmapped all the same.
                 let _ = page.pagemap.refresh_size();
-                page.pagemap.mappings().unmap(page.pgoff, Some(page.pgoff), EvenCows::No);
+                page.pagemap
+                    .mappings()
+                    .unmap(page.pgoff, Some(page.pgoff), EvenCows::No);
             }
             Obtained::nothing()
         });

@@ -56,7 +56,9 @@ impl<'f> MissingPage<'f> {
         let pin = sync::pin();
         let slot = self.locked.mm.table().slot(self.locked.page(), &pin);
         let entry = slot.and_then(|slot| slot.lock()).map(|entry| entry.read());
-        self.locked.request.note("do_fault", "the object has no fault callback");
+        self.locked
+            .request
+            .note("do_fault", "the object has no fault callback");
         match entry {
             Some(entry) if !entry.is_none() => Err(Exit::SPURIOUS),
             _ => Err(Exit::Fail(Cause::Bus)),
@@ -65,9 +67,13 @@ impl<'f> MissingPage<'f> {
 
     /// `do_read_fault`: neighbours first, for they may hold the page itself.
     fn read(mut self) -> Step<Done> {
-        self.locked.request.note("do_read_fault", "a page of the object, to read");
+        self.locked
+            .request
+            .note("do_read_fault", "a page of the object, to read");
         if self.locked.fault_around()? == FaultPage::Mapped {
-            return Ok(Done { kind: FaultKind::File });
+            return Ok(Done {
+                kind: FaultKind::File,
+            });
         }
         self.locked.may_ask_object()?;
         match self.locked.ask_object()? {
@@ -79,16 +85,23 @@ impl<'f> MissingPage<'f> {
             Ready::Zeroes => return Ok(self.finish()?.install_zero()),
             Ready::Private(fresh) => {
                 let owner = self.locked.prepare_anon()?;
-                return Ok(self.finish()?.install_private(fresh, owner).done(FaultKind::File));
+                return Ok(self
+                    .finish()?
+                    .install_private(fresh, owner)
+                    .done(FaultKind::File));
             }
         }
-        Ok(Done { kind: FaultKind::File })
+        Ok(Done {
+            kind: FaultKind::File,
+        })
     }
 
     /// `do_cow_fault`: the private page is there before the object is asked, so that no memory is
     /// wanted under a folio lock.
     fn copy(mut self) -> Step<Done> {
-        self.locked.request.note("do_cow_fault", "a private copy of the object's page");
+        self.locked
+            .request
+            .note("do_cow_fault", "a private copy of the object's page");
         self.locked.may_ask_object()?;
         let owner = self.locked.prepare_anon()?;
         let prepared = self.locked.alloc_private(Contents::Uninit)?;
@@ -114,7 +127,9 @@ impl<'f> MissingPage<'f> {
 
     /// `do_shared_fault`: an object that has `page_mkwrite` is told before the page becomes writable.
     fn share(mut self) -> Step<Done> {
-        self.locked.request.note("do_shared_fault", "a page of the object, to write");
+        self.locked
+            .request
+            .note("do_shared_fault", "a page of the object, to write");
         self.locked.may_ask_object()?;
         match self.locked.ask_object()? {
             Ready::Page(folio, pfn) => {
@@ -127,23 +142,31 @@ impl<'f> MissingPage<'f> {
             Ready::Device(pfn) => self.finish()?.install_device(pfn),
             Ready::Private(_) | Ready::Zeroes => return Err(FaultFailure::Bus.into()),
         }
-        Ok(Done { kind: FaultKind::SharedWrite })
+        Ok(Done {
+            kind: FaultKind::SharedWrite,
+        })
     }
 
     fn notify_of_write(&mut self, folio: FolioLock) -> Step<FolioLock> {
         let vma = Arc::clone(self.locked.vma());
-        let Some(ops) = vma.ops().filter(|_| vma.callbacks().contains(Callbacks::PAGE_MKWRITE))
+        let Some(ops) = vma
+            .ops()
+            .filter(|_| vma.callbacks().contains(Callbacks::PAGE_MKWRITE))
         else {
             return Ok(folio);
         };
-        self.locked.request.note("do_page_mkwrite", "the object is told of the write");
+        self.locked
+            .request
+            .note("do_page_mkwrite", "the object is told of the write");
         let unlocked = folio.unlock();
         self.locked.page_mkwrite(&**ops, &unlocked)
     }
 
     /// `finish_fault`: the space vouches for private memory, the entry is locked, and still empty.
     fn finish(self) -> Step<PteLocked<'f>> {
-        self.locked.request.note("finish_fault", "the entry is locked and compared");
+        self.locked
+            .request
+            .note("finish_fault", "the entry is locked and compared");
         if !self.locked.flags().contains(VmFlags::SHARED) {
             self.locked.check_stable()?;
         }
@@ -174,14 +197,19 @@ impl VmaLocked<'_> {
     ) -> Step<(Ready, Option<FreshFolio>)> {
         self.reserve_tables()?;
         let vma = Arc::clone(self.vma());
-        let Some(ops) = vma.ops() else { return Err(Exit::Fail(Cause::Bus)) };
+        let Some(ops) = vma.ops() else {
+            return Err(Exit::Fail(Cause::Bus));
+        };
         let obtained = self.request.obtained.take();
         let mut context = FaultContext::new(&vma, self.request.addr, flags, self.mm.arena())
             .charged_to(self.mm.charge())
             .with_obtained(obtained)
             .with_cow_page(cow_page);
         let supplied = ops.fault(&mut context);
-        debug_assert_eq!(supplied.breach(context.intent(), Privacy::of(vma.flags())), None);
+        debug_assert_eq!(
+            supplied.breach(context.intent(), Privacy::of(vma.flags())),
+            None
+        );
         let remains = context.into_remains();
         self.request.obtained = remains.obtained;
         if remains.major == Major::Yes {
@@ -230,7 +258,10 @@ impl VmaLocked<'_> {
     /// sees that it is still a page of an object.
     pub(crate) fn lock_page(&mut self, folio: Folio) -> Step<FolioLock> {
         let Some(locked) = folio.try_lock() else {
-            self.request.note("folio_lock_or_retry", "locked by someone: wait with nothing held");
+            self.request.note(
+                "folio_lock_or_retry",
+                "locked by someone: wait with nothing held",
+            );
             return Err(Exit::Wait(PageRequest::folio_unlocked(folio)));
         };
         let owner = locked.owner();
@@ -243,7 +274,10 @@ impl VmaLocked<'_> {
 
     /// Which frame of a folio is the page that was asked for.
     fn page_of(&mut self, folio: FolioLock) -> Step<Ready> {
-        let pgoff = self.vma().pgoff_of(self.request.addr).unwrap_or(self.vma().pgoff);
+        let pgoff = self
+            .vma()
+            .pgoff_of(self.request.addr)
+            .unwrap_or(self.vma().pgoff);
         let page = pgoff.as_u64().wrapping_sub(folio.index());
         match folio.pfn().checked_add(page) {
             Some(pfn) if page < folio.order().nr_pages() => Ok(Ready::Page(folio, pfn)),
@@ -261,7 +295,8 @@ impl VmaLocked<'_> {
         if !wanted {
             return Ok(FaultPage::Missing);
         }
-        self.request.note("do_fault_around", "neighbours that are at hand are mapped");
+        self.request
+            .note("do_fault_around", "neighbours that are at hand are mapped");
         self.reserve_tables()?;
         let pin = sync::pin();
         let slot = self.slot_or_alloc(&pin)?;
@@ -269,15 +304,24 @@ impl VmaLocked<'_> {
             return Ok(FaultPage::Missing);
         };
         let vma = Arc::clone(self.vma());
-        let Some(ops) = vma.ops() else { return Ok(FaultPage::Missing) };
+        let Some(ops) = vma.ops() else {
+            return Ok(FaultPage::Missing);
+        };
         let window = around_window(&vma, self.page(), pages);
         let page = self.page();
-        let mut sink = Window { locked: self, entry, vma: &vma, pin: &pin };
+        let mut sink = Window {
+            locked: self,
+            entry,
+            vma: &vma,
+            pin: &pin,
+        };
         let mut around = MapAround::new(&vma, page, window, &mut sink);
         let fault_page = ops.map_pages(&mut around);
         let mapped = around.nr_mapped();
         let own = u64::from(fault_page == FaultPage::Mapped);
-        self.mm.rss().count_event(FaultEvent::AroundHit, mapped.saturating_sub(own));
+        self.mm
+            .rss()
+            .count_event(FaultEvent::AroundHit, mapped.saturating_sub(own));
         Ok(fault_page)
     }
 }
@@ -290,9 +334,15 @@ fn around_window(vma: &Vma, page: VirtAddr, pages: u64) -> (PgOff, PgOff) {
     let after = vma.range.end().offset_from(page) >> PAGE_SHIFT;
     let aligned = index & !(pages - 1);
     let from = aligned.max(index.saturating_sub(before));
-    let to = (from + pages).min(ENTRIES_PER_TABLE as u64).min(index + after) - 1;
+    let to = (from + pages)
+        .min(ENTRIES_PER_TABLE as u64)
+        .min(index + after)
+        - 1;
     let pgoff = vma.pgoff_of(page).unwrap_or(vma.pgoff).as_u64();
-    (PgOff::new(pgoff - (index - from)), PgOff::new(pgoff + (to - index)))
+    (
+        PgOff::new(pgoff - (index - from)),
+        PgOff::new(pgoff + (to - index)),
+    )
 }
 
 /// The entries of the window, their table locked (`set_pte_range` of `filemap_map_pages`).
@@ -319,7 +369,11 @@ impl AroundSink for Window<'_, '_> {
         let rights = initial_rights(self.vma);
         let (pfn, kind) = match page {
             AroundPage::Folio(folio) => {
-                let pgoff = self.vma.pgoff_of(address).unwrap_or(self.vma.pgoff).as_u64();
+                let pgoff = self
+                    .vma
+                    .pgoff_of(address)
+                    .unwrap_or(self.vma.pgoff)
+                    .as_u64();
                 let Some(pfn) = folio.pfn().checked_add(pgoff.wrapping_sub(folio.index())) else {
                     return Offered::Outside;
                 };
@@ -328,7 +382,9 @@ impl AroundSink for Window<'_, '_> {
             }
             AroundPage::Device(pfn) => (pfn, RssKind::File),
         };
-        let done = self.entry.install(&self.locked.lock, Entry::leaf(pfn, rights));
+        let done = self
+            .entry
+            .install(&self.locked.lock, Entry::leaf(pfn, rights));
         debug_assert!(done.is_ok(), "inv 61: a neighbour was taken");
         self.locked.mm.rss().add(kind, 1);
         if let Some(range) = addr::VirtRange::page_of(address) {

@@ -26,7 +26,8 @@ impl VmaLocked<'_> {
     /// `create_huge_pud`, `create_huge_pmd`: `thp_vma_allowable_order` allows no order in this build.
     pub(crate) fn create_huge(&mut self, level: Level) -> HugeFault {
         debug_assert!(level > Level::Pte);
-        self.request.note("create_huge_pmd", "no huge pages in this build: small ones");
+        self.request
+            .note("create_huge_pmd", "no huge pages in this build: small ones");
         HugeFault::Fallback
     }
 

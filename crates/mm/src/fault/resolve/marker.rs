@@ -14,7 +14,9 @@ use crate::fault::pte_locked::PteLocked;
 impl Noted<'_> {
     /// `handle_pte_marker`: the marks in the kernel's order of precedence.
     pub(crate) fn marker(self, markers: Markers) -> Step<Done> {
-        self.locked.request.note("handle_pte_marker", "a marker: what does it remember?");
+        self.locked
+            .request
+            .note("handle_pte_marker", "a marker: what does it remember?");
         if markers.is_empty() {
             return Err(Exit::Fail(Cause::Bus));
         }

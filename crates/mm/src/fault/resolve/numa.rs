@@ -18,10 +18,16 @@ impl Present<'_, '_> {
     /// `do_numa_page`.
     pub(crate) fn resolve_hint(self) -> Step<Done> {
         let pte = PteLocked::lock(self.locked, self.slot, self.snapshot)?;
-        pte.locked.request.note("do_numa_page", "one node: the rights are given back");
+        pte.locked
+            .request
+            .note("do_numa_page", "one node: the rights are given back");
         let rights = initial_rights(pte.vma()) | EntryFlags::ACCESSED;
         let writable = pte.can_change_writable();
-        Ok(pte.give_back_rights(if writable { rights | EntryFlags::WRITABLE } else { rights }))
+        Ok(pte.give_back_rights(if writable {
+            rights | EntryFlags::WRITABLE
+        } else {
+            rights
+        }))
     }
 }
 
@@ -39,7 +45,9 @@ impl PteLocked<'_> {
         if flags.contains(addr::VmFlags::SHARED) {
             return entry.is_dirty();
         }
-        let folio = entry.mapping().and_then(|leaf| self.locked.mm.arena().try_get(leaf.pfn));
+        let folio = entry
+            .mapping()
+            .and_then(|leaf| self.locked.mm.arena().try_get(leaf.pfn));
         folio.is_some_and(|folio| folio.is_anon() && folio.has(FolioFlags::ANON_EXCLUSIVE))
     }
 }

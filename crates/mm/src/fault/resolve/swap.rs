@@ -17,14 +17,14 @@ use crate::fault::outcome::{Cause, Done, Exit, Step};
 impl Noted<'_> {
     /// The first part of `do_swap_page`: which kind of note it is.
     pub(crate) fn resolve(self) -> Step<Done> {
-        self.locked.request.note("do_swap_page", "the entry is a note, not a mapping");
+        self.locked
+            .request
+            .note("do_swap_page", "the entry is a note, not a mapping");
         match self.note {
             NonPresent::Busy => Err(self.wait_for_busy()),
             NonPresent::Migration { .. } => Err(self.wait_for_busy()),
             NonPresent::Marker(markers) => self.marker(markers),
-            NonPresent::HwPoison { .. } => {
-                Err(Exit::Fail(Cause::HwPoison { level: Level::Pte }))
-            }
+            NonPresent::HwPoison { .. } => Err(Exit::Fail(Cause::HwPoison { level: Level::Pte })),
             NonPresent::DevicePrivate { pfn, .. } => self.device_private(pfn),
             NonPresent::DeviceExclusive { .. } => Err(Exit::Fail(Cause::Bus)),
             // `get_swap_device`: the device is not there (any more). The kernel returns and lets the
@@ -36,7 +36,9 @@ impl Noted<'_> {
     /// `migration_entry_wait`, and the same for a page that is being replaced: whoever put the entry
     /// there takes it away again in bounded time.
     fn wait_for_busy(self) -> Exit {
-        self.locked.request.note("migration_entry_wait", "somebody replaces the page: wait");
+        self.locked
+            .request
+            .note("migration_entry_wait", "somebody replaces the page: wait");
         let space = self.locked.mm.downgrade();
         let (page, seen) = (self.locked.page(), self.snapshot);
         Exit::Wait(PageRequest::new(Waiting::BusyEntry, move || {
