@@ -239,7 +239,7 @@ pub struct Usage {
 pub struct Broken(pub String);
 
 /// Whether a figure of a subject is Linux's to the last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum Exact {
     /// It is.
     Yes,
@@ -252,7 +252,7 @@ pub enum Exact {
 ///
 /// A machine that fills the neighbours of a faulting page, as any with a costly fill does, has more
 /// resident and faults less often than the kernel.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Figures {
     /// Minor faults of an access.
     pub faults: Exact,

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::case::Case;
 use crate::perform::{Report, perform};
-use crate::subject::{Broken, Runner};
+use crate::subject::{Broken, Figures, Runner};
 
 /// What came of one case.
 #[derive(Debug, Clone, Serialize)]
@@ -115,6 +115,7 @@ fn unstarted(case: &Case, broken: &Broken) -> Report {
     Report {
         case: case.name.clone(),
         theme: case.theme.clone(),
+        figures: Figures::NONE,
         steps: vec![crate::perform::broken_step(
             "the start of the subject",
             broken,

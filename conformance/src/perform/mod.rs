@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::case::{AreaLine, Arg, Case, Expr, Step, Symbols, Verb, errno_name, signal_code_name};
-use crate::subject::{Broken, Caught, Subject, Usage, WINDOW, Who};
+use crate::subject::{Broken, Caught, Figures, Subject, Usage, WINDOW, Who};
 
 /// What was seen of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +52,8 @@ pub struct Report {
     pub case: String,
     /// Its theme.
     pub theme: String,
+    /// Which of its figures can be compared.
+    pub figures: Figures,
     /// The steps that were performed.
     pub steps: Vec<Performed>,
 }
@@ -81,6 +83,7 @@ pub fn perform(case: &Case, subject: &mut dyn Subject, dir: &Path) -> Report {
     let mut report = Report {
         case: case.name.clone(),
         theme: case.theme.clone(),
+        figures: performance.subject.figures(),
         steps: Vec::new(),
     };
     if let Err(broken) = performance.prelude(case) {
