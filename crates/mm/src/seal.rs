@@ -3,7 +3,7 @@
 use addr::{Errno, PAGE_SHIFT, PAGE_SIZE, PgOff, Prot, VirtAddr, VirtRange, VmFlags};
 use vma::{Attributes, MmapHeld, MmapWrite, ModifyPlan};
 
-use crate::map::{FileRights, MapFlags, MapRequest, MapTarget, ObjectTarget};
+use crate::map::{FileRights, MapFlags, MapRequest, ObjectTarget};
 use crate::mm::{Guarded, Mm};
 
 impl Mm {

@@ -122,25 +122,23 @@ impl Mm {
     /// The counter that `entry` is counted under, if any (Linux: `mm_counter`, `vm_normal_page`).
     pub(crate) fn rss_kind_of(&self, entry: Entry) -> Option<RssKind> {
         if let Some(leaf) = entry.mapping() {
-            return self.rss_kind_of_frame(leaf.pfn, entry.is_special());
+            let counted = !entry.is_special() || object::device::is_device(leaf.pfn);
+            return self.rss_kind_of_frame(leaf.pfn).filter(|_| counted);
         }
         match entry.non_present_kind()? {
             NonPresent::Swap { .. } => Some(RssKind::Swap),
             NonPresent::Migration { pfn, .. }
             | NonPresent::DevicePrivate { pfn, .. }
-            | NonPresent::DeviceExclusive { pfn } => self.rss_kind_of_frame(pfn, false),
+            | NonPresent::DeviceExclusive { pfn } => self.rss_kind_of_frame(pfn),
             NonPresent::HwPoison { .. } | NonPresent::Marker(_) | NonPresent::Busy => None,
         }
     }
 }
 
 impl Mm {
-    fn rss_kind_of_frame(&self, pfn: Pfn, special: bool) -> Option<RssKind> {
+    fn rss_kind_of_frame(&self, pfn: Pfn) -> Option<RssKind> {
         if object::device::is_device(pfn) {
             return Some(RssKind::File);
-        }
-        if special {
-            return None;
         }
         let record = self.arena().record(pfn)?;
         Some(if record.is_anon() {

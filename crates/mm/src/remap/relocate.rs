@@ -8,7 +8,7 @@ use core::cmp::Ordering;
 
 use addr::{Errno, PAGE_SHIFT, VirtAddr, VirtRange, VmFlags};
 use object::{AreaChange, Callbacks};
-use vma::{Attributes, MapPlan, MmapHeld, MmapWrite, ModifyPlan, Placed, Vma};
+use vma::{MapPlan, MmapHeld, MmapWrite, ModifyPlan, Placed, Vma};
 
 use super::Wish;
 use crate::map::{MapFlags, Promise, RemapFlags, Wanted};
@@ -165,11 +165,9 @@ impl Mm {
             return;
         }
         let flags = source.flags() - VmFlags::LOCKED_MASK;
-        let plan = if moving.from == Some(source.range) {
-            ModifyPlan::emptied(held, source, flags)
-        } else {
-            let to = Attributes::of(source).with_flags(flags);
-            ModifyPlan::decide(held, source, source.range, &to)
+        let plan = match moving.from == Some(source.range) {
+            true => ModifyPlan::emptied(held, source, flags),
+            false => ModifyPlan::reflagged(held, source, flags),
         };
         // The whole area changes, so nothing is split and nothing can refuse.
         if let Ok(plan) = plan {

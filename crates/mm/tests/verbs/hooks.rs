@@ -237,74 +237,77 @@ fn a_mapping_that_its_object_refuses_leaves_the_hole() {
     world.end();
 }
 
+const READ: FileRights = FileRights::READ;
+const WRITE: FileRights = FileRights::WRITE;
+
+/// Maps two pages of a file with these rights; the flags of the area.
+fn map_file(
+    space: &Space,
+    rights: FileRights,
+    prot: Prot,
+    flags: MapFlags,
+) -> Result<VmFlags, Errno> {
+    let mut target = ObjectTarget::new(Arc::new(Ops(Arc::default())));
+    target.rights = rights;
+    target.max_bytes = Some(bytes(8));
+    let request = MapRequest::object(target, bytes(2), prot, flags);
+    space.mm.mmap(&request.fixed_at(at(0)))?;
+    Ok(space.tree().find(at(0)).unwrap().flags())
+}
+
 // row: S01 A05 A08
 #[test]
 fn what_the_file_does_not_allow_is_refused() {
     let world = World::new(64);
-    let space = world.first();
-    let diary = Arc::new(Diary::default());
-    let map = |rights, prot, flags| {
-        let mut target = ObjectTarget::new(Arc::new(Ops(Arc::clone(&diary))));
-        target.rights = rights;
-        target.max_bytes = Some(bytes(8));
-        let request = MapRequest::object(target, bytes(2), prot, flags);
-        space
-            .mm
-            .mmap(&request.fixed_at(at(0)))
-            .map(|_| space.tree().find(at(0)).unwrap().flags())
-    };
-    let (read, write) = (FileRights::READ, FileRights::WRITE);
+    let map = |rights, prot, flags| map_file(world.first(), rights, prot, flags);
     let (shared, private) = (MapFlags::SHARED, MapFlags::PRIVATE);
-    assert_eq!(map(write, Prot::READ, private), Err(Errno::EACCES));
-    assert_eq!(map(read, RW, shared), Err(Errno::EACCES));
-    assert_eq!(
-        map(read | write | FileRights::SWAP_FILE, RW, shared),
-        Err(Errno::ETXTBSY)
-    );
-    let append = read | write | FileRights::APPEND_ONLY;
+    assert_eq!(map(WRITE, Prot::READ, private), Err(Errno::EACCES));
+    assert_eq!(map(READ, RW, shared), Err(Errno::EACCES));
+    let swap = READ | WRITE | FileRights::SWAP_FILE;
+    assert_eq!(map(swap, RW, shared), Err(Errno::ETXTBSY));
+    let append = READ | WRITE | FileRights::APPEND_ONLY;
     assert_eq!(map(append, Prot::READ, shared), Err(Errno::EACCES));
     assert_eq!(
-        map(read | FileRights::NO_EXEC, Prot::EXEC, private),
+        map(READ | FileRights::NO_EXEC, Prot::EXEC, private),
         Err(Errno::EPERM)
     );
     assert_eq!(
-        map(read | FileRights::NO_MMAP, Prot::READ, private),
+        map(READ | FileRights::NO_MMAP, Prot::READ, private),
         Err(Errno::ENODEV)
     );
     assert_eq!(
-        map(read, Prot::READ, private | MapFlags::GROWSDOWN),
+        map(READ, Prot::READ, private | MapFlags::GROWSDOWN),
         Err(Errno::EINVAL)
     );
     assert_eq!(
-        map(read, Prot::READ, MapFlags::DROPPABLE),
+        map(READ, Prot::READ, MapFlags::DROPPABLE),
         Err(Errno::EINVAL)
     );
     assert_eq!(
-        map(read, Prot::READ, private | MapFlags::HUGETLB),
+        map(READ, Prot::READ, private | MapFlags::HUGETLB),
         Err(Errno::EINVAL)
     );
-    let validate = MapFlags::SHARED_VALIDATE;
-    assert_eq!(
-        map(read, Prot::READ, validate | MapFlags::SYNC),
-        Err(Errno::EOPNOTSUPP)
-    );
-    let sync = read | FileRights::SYNC;
-    assert!(
-        map(sync, Prot::READ, validate | MapFlags::SYNC)
-            .unwrap()
-            .contains(VmFlags::SYNC)
-    );
-    assert_eq!(
-        map(read | write | FileRights::SEALED_WRITE, RW, shared),
-        Err(Errno::EPERM)
-    );
+    let sync = MapFlags::SHARED_VALIDATE | MapFlags::SYNC;
+    assert_eq!(map(READ, Prot::READ, sync), Err(Errno::EOPNOTSUPP));
+    let synced = map(READ | FileRights::SYNC, Prot::READ, sync).unwrap();
+    assert!(synced.contains(VmFlags::SYNC));
+    let sealed = READ | WRITE | FileRights::SEALED_WRITE;
+    assert_eq!(map(sealed, RW, shared), Err(Errno::EPERM));
+    world.end();
+}
+
+// row: S01 S03 A05
+#[test]
+fn what_the_file_does_not_allow_cannot_be_had_later() {
+    let world = World::new(64);
+    let space = world.first();
     // Shared, but not writable by anyone who has the file open for reading only.
-    let flags = map(read, Prot::READ, shared).unwrap();
+    let flags = map_file(space, READ, Prot::READ, MapFlags::SHARED).unwrap();
     assert!(flags.contains(VmFlags::MAYSHARE));
     assert!(!flags.intersects(VmFlags::SHARED | VmFlags::MAYWRITE));
     assert_eq!(space.protect(0, 1, RW), Err(Errno::EACCES));
-    // A noexec file cannot become executable later either.
-    map(read | FileRights::NO_EXEC, Prot::READ, private).unwrap();
+    let no_exec = READ | FileRights::NO_EXEC;
+    map_file(space, no_exec, Prot::READ, MapFlags::PRIVATE).unwrap();
     assert_eq!(space.protect(0, 1, Prot::EXEC), Err(Errno::EACCES));
     world.end();
 }

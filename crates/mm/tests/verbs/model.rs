@@ -48,8 +48,15 @@ pub(crate) enum Kind {
     Droppable,
 }
 
+/// What becomes of the source of a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Unmapped,
+    Kept,
+}
+
 impl Model {
-    pub(crate) fn map(&mut self, page: u64, pages: u64, prot: Prot, kind: Kind, locked: bool) {
+    pub(crate) fn map(&mut self, page: u64, pages: u64, prot: Prot, kind: Kind) {
         let object = Rc::new(Object {
             bytes: RefCell::default(),
             pages,
@@ -63,7 +70,7 @@ impl Model {
             let new = Page {
                 prot,
                 backing,
-                locked,
+                locked: false,
                 dont_fork: false,
                 wipe_on_fork: droppable,
                 droppable,
@@ -158,12 +165,12 @@ impl Model {
 
     /// A successful mremap: every page of the source goes with its distance kept, and what is new is
     /// like the page before it.
-    pub(crate) fn remap(&mut self, (from, old): (u64, u64), (to, new): (u64, u64), keep: bool) {
+    pub(crate) fn remap(&mut self, (from, old): (u64, u64), (to, new): (u64, u64), source: Source) {
         let moved: Vec<_> = (from..from + old.min(new))
             .filter_map(|at| Some((at - from + to, self.pages.get(&at)?.clone())))
             .collect();
         let pattern = self.pages.get(&(from + old.saturating_sub(1))).cloned();
-        if keep {
+        if source == Source::Kept {
             for at in from..from + old {
                 if let Some(left) = self.pages.get_mut(&at) {
                     left.emptied();

@@ -7,7 +7,7 @@ use mm::{Advice, MapFlags, RemapFlags};
 use proptest::prelude::*;
 
 use crate::kit::{BASE, Space, World, at};
-use crate::model::{Kind, Model, WINDOW};
+use crate::model::{Kind, Model, Source, WINDOW};
 
 /// One step of a random run.
 #[derive(Clone, Debug)]
@@ -243,18 +243,21 @@ impl Run {
                 let done = self.space().write(at(page), byte).is_ok();
                 assert_eq!(done, self.models[self.now].write(page, byte), "page {page}");
             }
-            Op::Fork if self.models.len() < 4 => {
-                let child = self.space().fork().unwrap();
-                self.models.push(self.models[self.now].fork());
-                self.world.spaces.push(child);
-            }
-            Op::Exit if self.models.len() > 1 => {
-                self.models.remove(self.now);
-                self.world.spaces.remove(self.now);
-                self.now = 0;
-            }
-            Op::Fork | Op::Exit => {}
+            Op::Fork | Op::Exit => self.family(op),
             Op::Switch { to } => self.now = to % self.models.len(),
+        }
+    }
+
+    /// A space comes or goes.
+    fn family(&mut self, op: &Op) {
+        if matches!(op, Op::Fork) && self.models.len() < 4 {
+            let child = self.space().fork().unwrap();
+            self.models.push(self.models[self.now].fork());
+            self.world.spaces.push(child);
+        } else if matches!(op, Op::Exit) && self.models.len() > 1 {
+            self.models.remove(self.now);
+            self.world.spaces.remove(self.now);
+            self.now = 0;
         }
     }
 
@@ -274,7 +277,10 @@ impl Run {
             assert_eq!(done, Err(Errno::EINVAL));
         } else {
             assert_eq!(done, Ok(at(page)));
-            model.map(page, pages, prot, kind, locked);
+            model.map(page, pages, prot, kind);
+            if locked {
+                let _faulted_in = model.lock(page, pages);
+            }
             self.world.note_objects();
         }
     }
@@ -289,7 +295,8 @@ impl Run {
         if let Ok(addr) = done {
             assert_eq!(addr, at(target));
             let keep = flags.contains(RemapFlags::DONTUNMAP);
-            model.remap((page, old), (target, new), keep);
+            let source = if keep { Source::Kept } else { Source::Unmapped };
+            model.remap((page, old), (target, new), source);
             if keep {
                 let after = self.world.spaces[self.now].tree();
                 adopt_locks(model, &tree, &after, (page, old));

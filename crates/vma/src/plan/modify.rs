@@ -168,6 +168,27 @@ impl ModifyPlan {
         })
     }
 
+    /// The whole of `vma` gets `flags` where it is, and merges with nobody: what a move that does not
+    /// unmap leaves of an area that it took a part of (Linux: `dontunmap_complete`).
+    pub fn reflagged<T>(
+        held: &MmapWrite<'_, T>,
+        vma: &Arc<Vma>,
+        flags: VmFlags,
+    ) -> Result<Self, Refused> {
+        held.lock_vma(vma);
+        let new = Attributes::of(vma)
+            .with_flags(flags)
+            .applied_to(cut(vma, vma.range));
+        let heir = restyle(held, vma, new)?;
+        let mut change = Rearrangement::begin(held);
+        change.swap(&[Arc::clone(vma)], alloc::vec![Arc::clone(&heir)]);
+        Ok(Self {
+            change,
+            before: Arc::clone(vma),
+            vma: heir,
+        })
+    }
+
     /// The area that will have the range.
     pub fn vma(&self) -> &Arc<Vma> {
         &self.vma
