@@ -99,8 +99,11 @@ impl PageRequest {
         self.waiting
     }
 
-    /// Does the work. May block for as long as the backing store takes: the caller holds no lock.
+    /// Does the work. May block for as long as the backing store takes: the caller holds no lock
+    /// (debug builds look).
+    #[track_caller]
     pub fn perform(self) -> Obtained {
+        sync::rank::assert_none_held();
         (self.work)()
     }
 

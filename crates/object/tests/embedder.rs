@@ -38,25 +38,25 @@ fn folio(arena: &Arc<Arena>) -> Folio {
         .mark_uptodate()
 }
 
-// row: V01
-// row: V02
-// row: V03
-// row: V04
-// row: V05
-// row: V06
-// row: V07
-// row: V08
-// row: V09
-// row: V10
-// row: V11
-// row: V12
-// row: V13
-// row: V14
-// row: V15
-// row: V16
-// inv: 24
 #[test]
 fn a_table_without_members_answers_as_linux_does() {
+    // row: V01
+    // row: V02
+    // row: V03
+    // row: V04
+    // row: V05
+    // row: V06
+    // row: V07
+    // row: V08
+    // row: V09
+    // row: V10
+    // row: V11
+    // row: V12
+    // row: V13
+    // row: V14
+    // row: V15
+    // row: V16
+    // inv: 24
     let arena = arena();
     let policy = Arc::new(MemPolicy {
         mode: PolicyMode::Bind,

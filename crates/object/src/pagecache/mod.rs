@@ -277,6 +277,25 @@ impl PageCache {
         }
     }
 
+    /// Maps one page of a fault's neighbourhood, if it is filled, can be locked without waiting, and
+    /// `still_wanted` says so under its lock.
+    pub fn offer(
+        &self,
+        around: &mut MapAround<'_>,
+        pgoff: PgOff,
+        still_wanted: &dyn Fn(PgOff) -> bool,
+    ) {
+        let Some(locked) = self
+            .lookup(pgoff)
+            .and_then(|folio| folio.try_into_locked().ok())
+        else {
+            return;
+        };
+        if self.owns(&locked, pgoff) && pgoff < self.end() && still_wanted(pgoff) {
+            around.offer_folio(pgoff, &locked);
+        }
+    }
+
     /// Notes that a page differs from its backing store (Linux: `folio_mark_dirty`).
     pub fn mark_dirty(&self, folio: &FolioLock) {
         if !folio.set(FolioFlags::DIRTY).contains(FolioFlags::DIRTY) {

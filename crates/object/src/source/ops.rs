@@ -55,6 +55,9 @@ impl VmOps for SourceRegion {
 
     fn map_pages(&self, around: &mut MapAround<'_>) -> FaultPage {
         self.cache.map_pages(around);
+        if let Some(base) = &self.base {
+            base.map_below(around, &|pgoff| self.cache.is_absent(pgoff));
+        }
         around.fault_page()
     }
 
@@ -153,6 +156,26 @@ impl FileObject for SourceRegion {
 }
 
 impl SourceRegion {
+    /// Maps what this region has for one laid over it, where that has nothing of its own. It is
+    /// asked under the lock of the page that would be mapped, as in `get`.
+    fn map_below(&self, around: &mut MapAround<'_>, left_to_us: &dyn Fn(PgOff) -> bool) {
+        let (mut pgoff, last) = (around.first(), around.last());
+        while pgoff <= last {
+            if around.wants(pgoff) && left_to_us(pgoff) {
+                self.cache.offer(around, pgoff, left_to_us);
+            }
+            let Some(next) = pgoff.checked_add(1) else {
+                break;
+            };
+            pgoff = next;
+        }
+        if let Some(base) = &self.base {
+            base.map_below(around, &|pgoff| {
+                left_to_us(pgoff) && self.cache.is_absent(pgoff)
+            });
+        }
+    }
+
     /// Asks the source whether a page may be written, unless `brought` says that it has agreed.
     fn ask_permit(&self, pgoff: PgOff, brought: Option<Brought>) -> Result<(), Refusal> {
         match brought {

@@ -7,7 +7,10 @@ use addr::{Access, PAGE_SIZE, VirtAddr, VmFlags};
 
 use super::*;
 use crate::area::Area;
-use crate::context::{AreaChange, AreaPeek, FaultContext, Noticed, OutsideAccess};
+use crate::context::{
+    AreaChange, AreaPeek, AroundPage, AroundSink, FaultContext, FaultPage, MapAround, Noticed,
+    Offered, OutsideAccess,
+};
 use crate::failure::FaultFailure;
 use crate::ops::{Accessed, Notified, Supplied, VmOps};
 use crate::request::{Brought, Waiting};
@@ -291,6 +294,47 @@ fn a_base_page_is_found_in_the_areas_of_the_region_above() {
         },
     );
     assert_eq!(nr_found, 1);
+}
+
+// row: V08
+// inv: 61
+#[test]
+fn fault_around_sees_through_to_the_base() {
+    let base = region(from_fn(|_| Fetched::Zeroes));
+    let config = RegionConfig::new(8 * PAGE_SIZE, "[over]");
+    let over = SourceRegion::over(&base, from_fn(|_| Fetched::Base), config);
+    let area = shared(8);
+    for page in 0..4 {
+        drop(locked(serve(&*over, &area, page, Access::Read)));
+    }
+    let own = locked(serve(&*over, &area, 2, Access::Write)).pfn();
+    let mut sink = Sink::default();
+    let window = (PgOff::ZERO, PgOff::new(7));
+    let mut around = MapAround::new(&area, VirtAddr::new(BASE), window, &mut sink);
+    assert_eq!(over.map_pages(&mut around), FaultPage::Mapped);
+    assert_eq!(around.nr_mapped(), 4);
+    let base_page = locked(serve(&*base, &area, 2, Access::Read)).pfn();
+    assert_ne!(own, base_page);
+    assert!(sink.0.contains(&(2, own)) && !sink.0.contains(&(2, base_page)));
+}
+
+#[derive(Default)]
+struct Sink(Vec<(u64, addr::Pfn)>);
+
+impl AroundSink for Sink {
+    fn is_empty(&self, address: VirtAddr) -> bool {
+        let page = (address.as_u64() - BASE) / PAGE_SIZE;
+        !self.0.iter().any(|(taken, _)| *taken == page)
+    }
+
+    fn install(&mut self, address: VirtAddr, page: AroundPage<'_>) -> Offered {
+        let AroundPage::Folio(folio) = page else {
+            panic!("no device here")
+        };
+        self.0
+            .push(((address.as_u64() - BASE) / PAGE_SIZE, folio.pfn()));
+        Offered::Mapped
+    }
 }
 
 #[test]
