@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use addr::Errno;
 use object::InodeId;
-use object::file::Residency;
 use object::device::{HostFile, HostRights};
+use object::file::Residency;
 
 /// An open file of the host, which areas can map by
 /// [`DaxFile`](object::device::DaxFile).

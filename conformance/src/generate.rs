@@ -366,7 +366,11 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { step, first, second } = self;
+        let Self {
+            step,
+            first,
+            second,
+        } = self;
         write!(f, "at {step}\n    first:  {first}\n    second: {second}")
     }
 }

@@ -264,9 +264,17 @@ pub struct Figures {
 
 impl Figures {
     /// All of them.
-    pub const ALL: Self = Self { faults: Exact::Yes, residence: Exact::Yes, counters: Exact::Yes };
+    pub const ALL: Self = Self {
+        faults: Exact::Yes,
+        residence: Exact::Yes,
+        counters: Exact::Yes,
+    };
     /// None of them.
-    pub const NONE: Self = Self { faults: Exact::No, residence: Exact::No, counters: Exact::No };
+    pub const NONE: Self = Self {
+        faults: Exact::No,
+        residence: Exact::No,
+        counters: Exact::No,
+    };
 }
 
 /// A process, and those it forks, on which a case is performed.

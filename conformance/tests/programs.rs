@@ -7,6 +7,7 @@ use conformance::program::{self, Verdict};
 use conformance::subject::Runner;
 
 /// Output, errors, status and files are the same.
+// row: S12, S13
 #[test]
 fn every_program_runs_as_it_does_natively() {
     let programs = program::load(&program::directory()).expect("the programs of this crate");

@@ -12,10 +12,14 @@ use conformance::subject::Runner;
 /// Cases in a run that says nothing else.
 const CASES: u64 = 150;
 fn number(name: &str, default: u64) -> u64 {
-    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Seeded and bounded; the shortest form of a difference is printed as a case.
+// inv: 14, 19, 45
 #[test]
 fn random_cases_show_the_same_on_host_and_soft() {
     let host: Arc<dyn Runner> = Arc::new(Host::new(env!("CARGO_BIN_EXE_conformance")));

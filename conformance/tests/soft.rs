@@ -18,5 +18,9 @@ fn every_case_is_true_of_our_address_space() {
     let outcomes = suite::run_all(&runner, &cases, &mut |_| {});
     println!("{}", suite::summary(runner.name(), &outcomes));
     let failed = outcomes.iter().filter(|outcome| outcome.failed()).count();
-    assert!(failed == 0, "{failed} cases failed\n{}", suite::failures(&outcomes));
+    assert!(
+        failed == 0,
+        "{failed} cases failed\n{}",
+        suite::failures(&outcomes)
+    );
 }

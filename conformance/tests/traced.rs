@@ -10,6 +10,7 @@ use conformance::subject::Runner;
 use conformance::suite;
 
 /// A traced program sees the kernel that the cases describe.
+// row: S12
 #[test]
 fn every_case_is_true_under_recto_run() {
     let cases = case::load(&case::directory()).expect("the cases of this crate");

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use conformance::{case, generate};
 use conformance::host::{AGENT, Host, Traced, agent};
 use conformance::subject::Runner;
 use conformance::suite::{self, Outcome};
+use conformance::{case, generate};
 
 const USAGE: &str = "usage: conformance host|soft|traced [FILTER] [--json]
        conformance random SEED CASES [FIRST SECOND]
@@ -33,11 +33,7 @@ fn main() -> ExitCode {
         .filter(|arg| !arg.starts_with("--"))
         .map(String::as_str);
     match words.next().map(runner) {
-        Some(Ok(runner)) => hold(
-            &runner,
-            words.next(),
-            if json { tell_json } else { tell },
-        ),
+        Some(Ok(runner)) => hold(&runner, words.next(), if json { tell_json } else { tell }),
         Some(Err(why)) => {
             eprintln!("conformance: {why}");
             ExitCode::FAILURE
@@ -72,8 +68,16 @@ fn random(args: &[String]) -> ExitCode {
             println!("seed {seed}: {difference}\n{}", generate::written(&case));
         }
     }
-    println!("{cases} cases, {parted} on which {} and {} part", first.name(), second.name());
-    if parted == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!(
+        "{cases} cases, {parted} on which {} and {} part",
+        first.name(),
+        second.name()
+    );
+    if parted == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn runner(name: &str) -> Result<Arc<dyn Runner>, String> {

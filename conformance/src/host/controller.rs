@@ -13,8 +13,8 @@ use super::wire::{
 };
 use super::{broken, status};
 use crate::subject::{
-    Access, Accessed, Broken, Call, Caught, Door, Figures, Operand, Outside, Release, Returned, Subject,
-    Sys, Transfer, Usage, Who,
+    Access, Accessed, Broken, Call, Caught, Door, Figures, Operand, Outside, Release, Returned,
+    Subject, Sys, Transfer, Usage, Who,
 };
 
 /// An agent that says nothing for so long hangs.

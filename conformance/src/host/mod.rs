@@ -138,9 +138,14 @@ fn other_platform() -> Option<String> {
 /// Whether a process may lock all that an agent has mapped.
 fn locks_much() -> bool {
     let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Max locked memory"));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max locked memory"));
     let hard = line.and_then(|line| line.split_whitespace().nth(1));
-    hard.is_some_and(|hard| hard.parse::<u64>().map_or(hard == "unlimited", |hard| hard > 64 << 20))
+    hard.is_some_and(|hard| {
+        hard.parse::<u64>()
+            .map_or(hard == "unlimited", |hard| hard > 64 << 20)
+    })
 }
 
 fn cpu_has(flag: &str) -> bool {

@@ -11,7 +11,9 @@ impl Performance<'_> {
         let expect = &step.expect;
         let figures = self.subject.figures();
         let uncounted = figures.faults == Exact::No;
-        let cost = expect.faults.is_none_or(|faults| faults == seen.faults || uncounted);
+        let cost = expect
+            .faults
+            .is_none_or(|faults| faults == seen.faults || uncounted);
         if self.agrees(step, &seen.observed) && cost {
             return None;
         }

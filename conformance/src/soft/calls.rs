@@ -34,7 +34,10 @@ fn dispatch(person: &mut Person, call: &Call, buffer: &mut [u8]) -> Answer {
     let mm = person.process.mm();
     let done = |result: Result<(), Errno>| result.map(|()| 0);
     match call.sys {
-        Sys::Mmap => mmap(person, [word(0), word(1), word(2), word(3), word(4), word(5)]),
+        Sys::Mmap => mmap(
+            person,
+            [word(0), word(1), word(2), word(3), word(4), word(5)],
+        ),
         Sys::Munmap => done(mm.munmap(addr(0), word(1))),
         Sys::Mprotect => done(mm.mprotect(addr(0), word(1), prot(word(2)))),
         Sys::PkeyMprotect => {
@@ -86,8 +89,9 @@ fn mmap(person: &Person, words: [u64; 6]) -> Answer {
         if flags.contains(MapFlags::HUGETLB) {
             return Err(Errno::EINVAL);
         }
-        let shared = flags.contains(MapFlags::SHARED);
-        target = opened.target(shared).map_or(MapTarget::Anonymous, MapTarget::Object);
+        target = opened
+            .target(flags)
+            .map_or(MapTarget::Anonymous, MapTarget::Object);
     }
     let request = MapRequest {
         addr: VirtAddr::new(addr),
@@ -135,12 +139,18 @@ fn mincore(person: &Person, call: &Call, buffer: &mut [u8]) -> Answer {
             }
         }
     };
-    person.process.mm().mincore(VirtAddr::new(addr), len, report).map(|()| 0)
+    person
+        .process
+        .mm()
+        .mincore(VirtAddr::new(addr), len, report)
+        .map(|()| 0)
 }
 
 /// pwrite(2), from the buffer or from the process's memory as far as that can be read.
 fn write(person: &Person, call: &Call) -> Answer {
-    let Operand::Value(descriptor) = call.operands[0] else { return Err(Errno::EBADF) };
+    let Operand::Value(descriptor) = call.operands[0] else {
+        return Err(Errno::EBADF);
+    };
     let opened = person.descriptors.get(descriptor)?;
     let (Operand::Value(len), Operand::Value(offset)) = (call.operands[2], call.operands[3]) else {
         return Err(Errno::EINVAL);
@@ -165,7 +175,9 @@ fn write(person: &Person, call: &Call) -> Answer {
 
 /// pread(2), into the buffer or into the process's memory as far as that can be written.
 fn read(person: &Person, call: &Call, buffer: &mut [u8]) -> Answer {
-    let Operand::Value(descriptor) = call.operands[0] else { return Err(Errno::EBADF) };
+    let Operand::Value(descriptor) = call.operands[0] else {
+        return Err(Errno::EBADF);
+    };
     let opened = person.descriptors.get(descriptor)?;
     let (Operand::Value(len), Operand::Value(offset)) = (call.operands[2], call.operands[3]) else {
         return Err(Errno::EINVAL);
@@ -182,7 +194,11 @@ fn read(person: &Person, call: &Call, buffer: &mut [u8]) -> Answer {
         }
         done = part.end;
     }
-    if done == 0 && count > 0 { Err(Errno::EFAULT) } else { Ok(done as u64) }
+    if done == 0 && count > 0 {
+        Err(Errno::EFAULT)
+    } else {
+        Ok(done as u64)
+    }
 }
 
 /// setrlimit(2) of the soft limit; the hard one stays open.
@@ -194,7 +210,16 @@ fn set_limit(person: &Person, number: u64, buffer: &[u8]) -> Answer {
         9 => Resource::AddressSpace,
         _ => return Err(Errno::EINVAL),
     };
-    let soft = buffer.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).ok_or(Errno::EFAULT)?;
-    person.process.mm().limits().set(resource, Rlimit { soft, hard: u64::MAX });
+    let soft = buffer
+        .first_chunk()
+        .map(|bytes| u64::from_le_bytes(*bytes))
+        .ok_or(Errno::EFAULT)?;
+    person.process.mm().limits().set(
+        resource,
+        Rlimit {
+            soft,
+            hard: u64::MAX,
+        },
+    );
     Ok(0)
 }

@@ -10,7 +10,7 @@ use recto::object::device::{DaxFile, HostRights};
 use recto::object::file::FileObject;
 use recto::object::{FileMappings, InodeId, MappedFile};
 use recto::soft::Computer;
-use recto::{Errno, FileRights, ObjectTarget, VmFlags};
+use recto::{Errno, FileRights, MapFlags, ObjectTarget, VmFlags};
 
 /// The largest offset of a file on the usual file systems.
 const MAX_BYTES: u64 = i64::MAX as u64;
@@ -33,7 +33,10 @@ pub(super) struct Opened {
 #[derive(Debug)]
 enum Kind {
     /// A file of the host, mapped where it is.
-    File { file: Arc<OpenFile>, dax: Arc<DaxFile> },
+    File {
+        file: Arc<OpenFile>,
+        dax: Arc<DaxFile>,
+    },
     /// `/dev/zero`.
     Zero,
 }
@@ -46,7 +49,10 @@ impl FileObject for ZeroDevice {}
 
 impl Descriptors {
     pub(super) fn new(computer: &Arc<Computer>) -> Self {
-        Self { computer: Arc::clone(computer), open: BTreeMap::new() }
+        Self {
+            computer: Arc::clone(computer),
+            open: BTreeMap::new(),
+        }
     }
 
     pub(super) fn get(&self, number: u64) -> Result<&Arc<Opened>, Errno> {
@@ -61,13 +67,23 @@ impl Descriptors {
             _ => FileRights::READ_WRITE,
         };
         let opened = if path == "/dev/zero" {
-            let inode = InodeId { major: 0, minor: 5, ino: 4 };
+            let inode = InodeId {
+                major: 0,
+                minor: 5,
+                ino: 4,
+            };
             let mapped = MappedFile::new(inode, path, FileMappings::new(), Arc::new(ZeroDevice));
-            Opened { kind: Kind::Zero, mapped, rights }
+            Opened {
+                kind: Kind::Zero,
+                mapped,
+                rights,
+            }
         } else {
             self.host_file(path, rights)?
         };
-        let number = (3..).find(|number| !self.open.contains_key(number)).unwrap_or(u64::MAX);
+        let number = (3..)
+            .find(|number| !self.open.contains_key(number))
+            .unwrap_or(u64::MAX);
         self.open.insert(number, Arc::new(opened));
         Ok(number)
     }
@@ -77,14 +93,29 @@ impl Descriptors {
     fn host_file(&self, path: &str, rights: FileRights) -> Result<Opened, Errno> {
         let writes = rights.contains(FileRights::WRITE);
         let failed = |error: std::io::Error| {
-            error.raw_os_error().and_then(Errno::from_raw).unwrap_or(Errno::EIO)
+            error
+                .raw_os_error()
+                .and_then(Errno::from_raw)
+                .unwrap_or(Errno::EIO)
         };
-        let file = OpenOptions::new().read(true).write(writes).open(path).map_err(failed)?;
-        let host = if writes { HostRights::ReadWrite } else { HostRights::Read };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(writes)
+            .open(path)
+            .map_err(failed)?;
+        let host = if writes {
+            HostRights::ReadWrite
+        } else {
+            HostRights::Read
+        };
         let file = Arc::new(OpenFile::new(file, host).map_err(failed)?);
         let dax = DaxFile::new(self.computer.devices(), Arc::clone(&file) as _)?;
         let mapped = dax.open_file(path);
-        Ok(Opened { kind: Kind::File { file, dax }, mapped, rights })
+        Ok(Opened {
+            kind: Kind::File { file, dax },
+            mapped,
+            rights,
+        })
     }
 
     pub(super) fn close(&mut self, number: u64) -> Result<(), Errno> {
@@ -95,9 +126,9 @@ impl Descriptors {
 impl Opened {
     /// What mmap maps of it; `None` for the shared mapping of `/dev/zero`, which is shared
     /// anonymous memory.
-    pub(super) fn target(&self, shared: bool) -> Option<ObjectTarget> {
+    pub(super) fn target(&self, flags: MapFlags) -> Option<ObjectTarget> {
         let ops = match &self.kind {
-            Kind::Zero if shared => return None,
+            Kind::Zero if flags.contains(MapFlags::SHARED) => return None,
             Kind::Zero => None,
             Kind::File { dax, .. } => Some(Arc::clone(dax) as _),
         };
@@ -130,7 +161,10 @@ impl Opened {
         let (file, _) = self.file(FileRights::READ)?;
         let mut done = 0;
         while done < bytes.len() {
-            match file.file().read_at(&mut bytes[done..], offset + done as u64) {
+            match file
+                .file()
+                .read_at(&mut bytes[done..], offset + done as u64)
+            {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(_) => return Err(Errno::EIO),
@@ -141,7 +175,9 @@ impl Opened {
 
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
         let (file, dax) = self.file(FileRights::WRITE)?;
-        file.file().write_all_at(bytes, offset).map_err(|_| Errno::EIO)?;
+        file.file()
+            .write_all_at(bytes, offset)
+            .map_err(|_| Errno::EIO)?;
         dax.pagemap().refresh_size()?;
         Ok(bytes.len())
     }

@@ -39,14 +39,22 @@ impl Runner for Soft {
     }
 
     fn offers(&self, need: &str) -> bool {
-        matches!(need, "process_vm" | "proc_mem" | "guard" | "counters" | "memlock")
+        matches!(
+            need,
+            "process_vm" | "proc_mem" | "guard" | "counters" | "memlock"
+        )
     }
 
     fn start(&self, _dir: &Path) -> Result<Box<dyn Subject>, Broken> {
         let computer = Computer::new(ComputerConfig::default()).map_err(broken)?;
         let process = Process::start_with(&computer, Limits::new()).map_err(broken)?;
-        let main = Person { process, descriptors: Descriptors::new(&computer) };
-        Ok(Box::new(People { people: vec![Some(main)] }))
+        let main = Person {
+            process,
+            descriptors: Descriptors::new(&computer),
+        };
+        Ok(Box::new(People {
+            people: vec![Some(main)],
+        }))
     }
 }
 
@@ -93,8 +101,14 @@ impl Subject for People {
         };
         let faults = process.faults().minor() - before;
         match result {
-            Ok(bytes) => Ok(Accessed { result: Ok(bytes), faults }),
-            Err(crash) => Ok(Accessed { result: Err(caught(&crash)?), faults }),
+            Ok(bytes) => Ok(Accessed {
+                result: Ok(bytes),
+                faults,
+            }),
+            Err(crash) => Ok(Accessed {
+                result: Err(caught(&crash)?),
+                faults,
+            }),
         }
     }
 
@@ -105,7 +119,10 @@ impl Subject for People {
             Err(errno) => return Ok(Err(errno.raw())),
         };
         let descriptors = parent.descriptors.clone();
-        self.people.push(Some(Person { process, descriptors }));
+        self.people.push(Some(Person {
+            process,
+            descriptors,
+        }));
         Ok(Ok(Who(self.people.len() - 1)))
     }
 
@@ -130,7 +147,11 @@ impl Subject for People {
             }
             Transfer::Write(bytes) => mm.write_memory(addr, bytes, force),
         };
-        let value = if count == 0 { nothing.as_return() } else { count as i64 };
+        let value = if count == 0 {
+            nothing.as_return()
+        } else {
+            count as i64
+        };
         Ok(Returned { value, output })
     }
 
@@ -161,11 +182,17 @@ fn caught(crash: &Crash) -> Result<Caught, Broken> {
     match crash {
         Crash::Signal { code, addr } => {
             let signal = code.signal().raw();
-            Ok(Caught { signal, code: code.raw(), addr: addr.as_u64() })
+            Ok(Caught {
+                signal,
+                code: code.raw(),
+                addr: addr.as_u64(),
+            })
         }
-        Crash::NonCanonical { .. } => {
-            Ok(Caught { signal: libc::SIGSEGV, code: SI_KERNEL, addr: 0 })
-        }
+        Crash::NonCanonical { .. } => Ok(Caught {
+            signal: libc::SIGSEGV,
+            code: SI_KERNEL,
+            addr: 0,
+        }),
         Crash::OutOfMemory { .. } => Err(broken(crash)),
     }
 }

@@ -7,7 +7,10 @@ use recto::soft::{Crash, Process};
 const PAGE: u64 = 4096;
 
 /// The parts of a range that lie in one page each.
-pub(super) fn pieces(addr: u64, len: usize) -> impl Iterator<Item = (VirtAddr, std::ops::Range<usize>)> {
+pub(super) fn pieces(
+    addr: u64,
+    len: usize,
+) -> impl Iterator<Item = (VirtAddr, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
         if done == len {
