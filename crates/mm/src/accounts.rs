@@ -171,12 +171,14 @@ impl Rss {
         }
     }
 
+    #[inline]
     fn shard(&self) -> &Shard {
         &self.shards[sync::cpu() & (self.shards.len() - 1)]
     }
 
     /// `add_mm_counter`: `change` pages more (or fewer) of `kind`. Called under the entry lock that
     /// installs or clears them. A caller that subtracts calls [`Rss::note_high_water`] first.
+    #[inline]
     pub fn add(&self, kind: RssKind, change: i64) {
         if change != 0 {
             move_by(&self.shard().rss[kind as usize], change);
@@ -223,6 +225,7 @@ impl Rss {
     }
 
     /// Counts one completed fault.
+    #[inline]
     pub fn count_fault(&self, kind: FaultKind) {
         self.shard().faults[kind as usize].fetch_add(1, Relaxed);
     }
@@ -351,6 +354,7 @@ pub struct AreaCounts {
     pub hiwater: u64,
 }
 
+#[inline]
 fn move_by(counter: &AtomicU64, change: i64) {
     counter.fetch_add(change as u64, Relaxed);
 }

@@ -253,16 +253,19 @@ impl Mm {
     }
 
     /// The page tables (`pgd`).
+    #[inline]
     pub fn table(&self) -> &PageTable {
         &self.table
     }
 
     /// Where frames come from.
+    #[inline]
     pub fn arena(&self) -> &Arc<Arena> {
         &self.arena
     }
 
     /// Who caches the tables.
+    #[inline]
     pub fn mmu(&self) -> &dyn Mmu {
         &*self.mmu
     }
@@ -283,11 +286,13 @@ impl Mm {
     }
 
     /// How generous faults are.
+    #[inline]
     pub fn policy(&self) -> FaultPolicy {
         self.policy
     }
 
     /// Who pays for frames.
+    #[inline]
     pub fn charge(&self) -> Option<ChargeId> {
         self.charge
     }
@@ -313,6 +318,7 @@ impl Mm {
     }
 
     /// The mmap lock and the areas.
+    #[inline]
     pub fn mmap_lock(&self) -> &MmapLock<Guarded> {
         &self.mmap_lock.0
     }
@@ -333,6 +339,7 @@ impl Mm {
     }
 
     /// Resident pages and faults.
+    #[inline]
     pub fn rss(&self) -> &Rss {
         &self.rss
     }
@@ -343,6 +350,7 @@ impl Mm {
     }
 
     /// `MMF_*`.
+    #[inline]
     pub fn flags(&self) -> MmFlags {
         MmFlags::from_bits_retain(self.flags.load(Ordering::Acquire))
     }

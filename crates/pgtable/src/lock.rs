@@ -60,6 +60,7 @@ pub enum Grant {
 }
 
 impl<'t> EntryLock<'t> {
+    #[inline]
     pub(crate) fn new(
         table: &'t PageTable,
         place: Place,
@@ -116,6 +117,7 @@ impl<'t> EntryLock<'t> {
 
     /// The entry now.
     #[must_use]
+    #[inline]
     pub fn read(&self) -> Entry {
         self.entry_at(self.index)
     }
@@ -131,6 +133,7 @@ impl<'t> EntryLock<'t> {
     ///
     /// # Errors
     /// It changed: back out and start again from the address.
+    #[inline]
     pub fn recheck(&self, snapshot: Entry) -> Result<(), Changed> {
         let now = self.read();
         if now == snapshot {
@@ -147,6 +150,7 @@ impl<'t> EntryLock<'t> {
     ///
     /// # Errors
     /// Something is there already.
+    #[inline]
     pub fn install(&mut self, _proof: &impl MayInstall, new: Entry) -> Result<(), Occupied> {
         let now = self.read();
         if !now.is_none() {
@@ -174,6 +178,7 @@ impl<'t> EntryLock<'t> {
     /// `ptep_set_access_flags`). Needs no flush: whoever remembers less faults once more.
     ///
     /// A mapping that userfaultfd write-protects is not made writable.
+    #[inline]
     pub fn grant(&mut self, _proof: &impl MayInstall, add: EntryFlags) -> Grant {
         let add = add & EntryFlags::GRANTABLE;
         let (old, new) = self.update(|entry| {
@@ -372,6 +377,7 @@ impl<'t> EntryLock<'t> {
     }
 
     /// Changes the entry whatever accessed and dirty bits the hardware sets meanwhile.
+    #[inline]
     fn update(&mut self, change: impl Fn(Entry) -> Entry) -> (Entry, Entry) {
         let mut old = self.read();
         loop {
@@ -427,6 +433,7 @@ fn folio_has(folio: &FolioLock, pfn: Pfn) -> bool {
 }
 
 impl Drop for EntryLock<'_> {
+    #[inline]
     fn drop(&mut self) {
         drop(self.guard.take());
         if self.woke_busy {

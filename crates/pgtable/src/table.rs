@@ -141,6 +141,7 @@ impl PageTable {
         matches!(level, Level::Pte | Level::Pmd | Level::Pud)
     }
 
+    #[inline]
     pub(crate) const fn top(&self) -> Place {
         Place {
             level: self.mode.top_level(),
@@ -149,19 +150,23 @@ impl PageTable {
         }
     }
 
+    #[inline]
     pub(crate) fn words(&self, table: Pfn) -> Words<'_> {
         self.arena.words(table)
     }
 
+    #[inline]
     pub(crate) fn load(&self, place: Place, addr: VirtAddr) -> Entry {
         Entry::from_bits(self.words(place.table).load(place.level.index_of(addr)))
     }
 
     /// Walks down as far as tables go. The pin keeps every table met from being reused.
+    #[inline]
     pub(crate) fn walk(&self, addr: VirtAddr, pin: &Pin) -> Walked {
         self.walk_from(self.top(), addr, pin)
     }
 
+    #[inline]
     pub(crate) fn walk_from(&self, start: Place, addr: VirtAddr, _pin: &Pin) -> Walked {
         let mut place = start;
         while place.level != Level::Pte {
@@ -178,6 +183,7 @@ impl PageTable {
     }
 
     /// The place in the table that `entry`, read at `place`, points to.
+    #[inline]
     pub(crate) fn below(place: Place, entry: Entry) -> Option<Place> {
         let level = place.level.below()?;
         let table = entry.table_pfn()?;
@@ -192,6 +198,7 @@ impl PageTable {
     ///
     /// The pin must date from before the walk that found `place`: it is what keeps the parent's
     /// frame from having become something else.
+    #[inline]
     pub(crate) fn lock_table(
         &self,
         place: Place,
@@ -204,6 +211,7 @@ impl PageTable {
     }
 
     /// Takes the lock that guards the entries of the table of `place`, linked or not.
+    #[inline]
     pub(crate) fn guard(&self, place: Place, nesting: Nesting) -> Option<TableGuard<'_>> {
         Some(match place.level {
             Level::Pte | Level::Pmd => {
@@ -220,6 +228,7 @@ impl PageTable {
         })
     }
 
+    #[inline]
     fn is_linked(&self, place: Place, addr: VirtAddr) -> bool {
         let (Some(parent), Some(above)) = (place.parent, place.level.above()) else {
             return true;

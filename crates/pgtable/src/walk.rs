@@ -29,12 +29,14 @@ impl<'t> Slot<'t, '_> {
 
     /// The level of the table it is in: the lowest, unless a huge leaf or a note stands above.
     #[must_use]
+    #[inline]
     pub const fn level(&self) -> Level {
         self.place.level
     }
 
     /// The entry as it is at this moment (Linux: `ptep_get_lockless`).
     #[must_use]
+    #[inline]
     pub fn snapshot(&self) -> Entry {
         self.table.load(self.place, self.addr)
     }
@@ -48,6 +50,7 @@ impl<'t> Slot<'t, '_> {
     /// `None` when the table has gone away since the walk, or a huge leaf has made way for a table:
     /// start again from the address.
     #[must_use]
+    #[inline]
     pub fn lock(&self) -> Option<EntryLock<'t>> {
         self.lock_as(Nesting::First)
     }
@@ -57,6 +60,7 @@ impl<'t> Slot<'t, '_> {
         self.lock_as(Nesting::Second)
     }
 
+    #[inline]
     fn lock_as(&self, nesting: Nesting) -> Option<EntryLock<'t>> {
         let guard = self
             .table
@@ -71,6 +75,7 @@ impl<'t> Slot<'t, '_> {
 impl PageTable {
     /// Walks to the entry of `addr`; `None` when a table is missing on the way.
     #[must_use]
+    #[inline]
     pub fn slot<'t, 'p>(&'t self, addr: VirtAddr, pin: &'p Pin) -> Option<Slot<'t, 'p>> {
         match self.walk(addr, pin) {
             Walked::Found(place) => Some(self.slot_at(place, addr, pin)),
@@ -112,6 +117,7 @@ impl PageTable {
         }
     }
 
+    #[inline]
     fn slot_at<'t, 'p>(&'t self, place: Place, addr: VirtAddr, pin: &'p Pin) -> Slot<'t, 'p> {
         Slot {
             table: self,

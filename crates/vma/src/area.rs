@@ -49,11 +49,13 @@ impl NewArea {
 
 impl Vma {
     /// The operations of the object; `None` is anonymous memory (Linux: `vm_ops`).
+    #[inline]
     pub fn ops(&self) -> Option<&Arc<dyn VmOps>> {
         self.ops.as_ref()
     }
 
     /// Whether this is anonymous memory (Linux: `vma_is_anonymous`).
+    #[inline]
     pub fn is_anonymous(&self) -> bool {
         self.ops.is_none()
     }
@@ -66,6 +68,7 @@ impl Vma {
     }
 
     /// The flags, with MAYBE_GUARD as it is now (Linux: `vm_flags`).
+    #[inline]
     pub fn flags(&self) -> VmFlags {
         if self.guards.load(Ordering::Relaxed) {
             self.area.flags | VmFlags::MAYBE_GUARD
@@ -82,6 +85,7 @@ impl Vma {
     }
 
     /// Rights of its entries (Linux: `vm_page_prot`).
+    #[inline]
     pub fn page_prot(&self) -> PageProt {
         self.page_prot
     }
@@ -99,6 +103,7 @@ impl Vma {
 
     /// Where its private pages belong, once it has or may have any (Linux: `anon_vma` with
     /// `anon_vma_chain`).
+    #[inline]
     pub fn anon_chain(&self) -> Option<&Arc<AnonChain>> {
         self.anon.get()
     }
@@ -147,6 +152,7 @@ impl Vma {
         self.anon.get_or_init(|| Arc::new(chain))
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> &VmaLock {
         &self.lock
     }

@@ -30,6 +30,7 @@ pub enum FaultLockKind {
 
 impl<'m, T> FaultLock<'m, T> {
     /// The area's own lock.
+    #[inline]
     pub fn by_vma(held: VmaRead) -> Self {
         Self(Held::Vma(held))
     }
@@ -43,6 +44,7 @@ impl<'m, T> FaultLock<'m, T> {
     }
 
     /// The area, stable while this is held.
+    #[inline]
     pub fn vma(&self) -> &Arc<Vma> {
         match &self.0 {
             Held::Vma(held) => held.vma(),
@@ -51,6 +53,7 @@ impl<'m, T> FaultLock<'m, T> {
     }
 
     /// Which lock it is.
+    #[inline]
     pub fn kind(&self) -> FaultLockKind {
         match self.0 {
             Held::Vma(_) => FaultLockKind::Vma,
@@ -59,6 +62,7 @@ impl<'m, T> FaultLock<'m, T> {
     }
 
     /// The mmap guard, if that is what is held.
+    #[inline]
     pub fn mmap(&self) -> Option<&MmapRead<'m, T>> {
         match &self.0 {
             Held::Vma(_) => None,

@@ -223,6 +223,7 @@ pub struct MmapWrite<'m, T> {
 struct OddSeq<'m>(&'m SpaceLock);
 
 impl Drop for OddSeq<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.0.end_write();
     }
@@ -389,6 +390,7 @@ impl Deref for VmaRead {
 }
 
 impl Drop for VmaRead {
+    #[inline]
     fn drop(&mut self) {
         self.vma.lock().end_read();
     }

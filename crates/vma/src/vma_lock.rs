@@ -35,6 +35,7 @@ pub struct SpaceLock {
 impl SpaceLock {
     /// Odd exactly while the mmap lock is held for writing. 64 bits do not wrap, so a stale mark in
     /// an area is never taken for a lock, unlike on Linux.
+    #[inline]
     pub(crate) fn seq(&self, order: Ordering) -> u64 {
         self.seq.load(order)
     }
@@ -137,6 +138,7 @@ impl VmaLock {
         }
     }
 
+    #[inline]
     fn count_in(&self) -> Result<(), Start> {
         // Acquire on success: what a writer did before it subtracted its flag, or before it attached
         // the area, is visible to whoever counts in after that.
@@ -154,6 +156,7 @@ impl VmaLock {
     }
 
     /// Ends what `start_read` began.
+    #[inline]
     pub(crate) fn end_read(&self) {
         // Release: the writer that waits for the count to drop sees what we did as done.
         let left = self.count.fetch_sub(1, Ordering::Release) - 1;

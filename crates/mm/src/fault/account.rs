@@ -13,6 +13,7 @@ use crate::accounts::{FaultEvent, FaultKind, Waited};
 use crate::mm::Mm;
 
 /// Counts a fault that was served.
+#[inline]
 pub(super) fn served(mm: &Mm, request: &FaultRequest, done: Done) -> Handled {
     let tried = request.flags.contains(FaultFlags::TRIED);
     let waited = if tried {

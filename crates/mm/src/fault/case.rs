@@ -73,6 +73,7 @@ pub(crate) struct HugeLeaf<'f> {
 
 impl<'f, 'p> Walked<'f, 'p> {
     /// `handle_pte_fault`: names the case, in the kernel's order of questions.
+    #[inline]
     pub(crate) fn case(self) -> Case<'f, 'p> {
         let Walked {
             locked,
@@ -109,6 +110,7 @@ impl<'f, 'p> Walked<'f, 'p> {
     }
 
     /// `do_pte_missing`.
+    #[inline]
     fn missing(locked: VmaLocked<'f>, pin: &'p Pin, slot: Option<Slot<'f, 'p>>) -> Case<'f, 'p> {
         if locked.vma().is_anonymous() {
             Case::MissingAnon(MissingAnon { locked, pin, slot })

@@ -39,6 +39,10 @@ pub use trace::{FaultTrace, TraceStep};
 /// have obtained for it.
 #[derive(Debug)]
 pub struct Fault {
+    #[cfg_attr(
+        feature = "no-mmu",
+        expect(dead_code, reason = "nobody may attempt it")
+    )]
     mm: Arc<Mm>,
     request: FaultRequest,
 }

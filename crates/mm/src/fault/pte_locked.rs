@@ -32,6 +32,7 @@ pub(crate) struct PteLocked<'f> {
 
 /// The rights that entries of an area start with (`vm_page_prot`): no write bit in a private one,
 /// nor where the object wants to hear of first writes.
+#[inline]
 pub(crate) fn initial_rights(vma: &Vma) -> EntryFlags {
     let rights = EntryFlags::of_area(vma.flags());
     if vma.page_prot().access().contains(addr::Prot::WRITE) {
@@ -43,6 +44,7 @@ pub(crate) fn initial_rights(vma: &Vma) -> EntryFlags {
 
 /// `maybe_mkwrite`: the write bit, if the area may be written. A forced write to a private area that
 /// may not be written gets a private page, but not the right.
+#[inline]
 pub(crate) fn maybe_mkwrite(rights: EntryFlags, flags: VmFlags) -> EntryFlags {
     if flags.contains(VmFlags::WRITE) {
         rights | EntryFlags::WRITABLE
@@ -53,6 +55,7 @@ pub(crate) fn maybe_mkwrite(rights: EntryFlags, flags: VmFlags) -> EntryFlags {
 
 impl<'f> VmaLocked<'f> {
     /// Walks to the entry, adding the tables that are missing (`pte_alloc`).
+    #[inline]
     pub(crate) fn slot_or_alloc<'p>(&mut self, pin: &'p Pin) -> Step<Slot<'f, 'p>> {
         let mm = self.mm;
         let page = self.request.page();
@@ -67,6 +70,7 @@ impl<'f> VmaLocked<'f> {
     }
 
     /// Tells a machine that is filled by software of what is mapped at the fault's page.
+    #[inline]
     pub(crate) fn update_mmu_cache(&self) {
         if let Some(page) = VirtRange::page_of(self.request.addr) {
             self.mm.mmu().update_mmu_cache(page);
@@ -77,6 +81,7 @@ impl<'f> VmaLocked<'f> {
 impl<'f> PteLocked<'f> {
     /// Locks the entry and compares it with what was looked at. A race lost here leaves no trace:
     /// the access is simply tried again.
+    #[inline]
     pub(crate) fn lock(locked: VmaLocked<'f>, slot: Slot<'f, '_>, snapshot: Entry) -> Step<Self> {
         let Some(entry) = slot.lock() else {
             locked
@@ -110,16 +115,19 @@ impl<'f> PteLocked<'f> {
     }
 
     /// The entry (`vmf->orig_pte`, proven current).
+    #[inline]
     pub(crate) fn entry(&self) -> Entry {
         self.snapshot
     }
 
     /// The area.
+    #[inline]
     pub(crate) fn vma(&self) -> &Vma {
         self.locked.vma()
     }
 
     /// `check_stable_address_space`, after the recheck and before anything private is published.
+    #[inline]
     pub(crate) fn check_stable(self) -> Step<Self> {
         self.locked.check_stable()?;
         Ok(self)
@@ -127,6 +135,7 @@ impl<'f> PteLocked<'f> {
 
     /// Puts `new` where the snapshot is: an empty entry, or a note that is consumed. A marker of
     /// userfaultfd write protection goes over to `new`.
+    #[inline]
     fn put(&mut self, new: Entry) {
         let new = if self.snapshot.is_uffd_wp() {
             new.with_uffd_wp()
@@ -146,6 +155,7 @@ impl<'f> PteLocked<'f> {
     }
 
     /// The zero page, for reading. Nothing is counted for it.
+    #[inline]
     pub(crate) fn install_zero(mut self) -> Done {
         let rights = initial_rights(self.vma()) - EntryFlags::WRITABLE;
         let zero = self.locked.mm.arena().zero_page();
@@ -159,6 +169,7 @@ impl<'f> PteLocked<'f> {
     }
 
     /// A private page of this space alone: writable if the area is, also after a read.
+    #[inline]
     pub(crate) fn install_private(mut self, page: FreshFolio, owner: OwnerId) -> Installed<'f> {
         let pfn = adopt_private(page, owner, private_index(self.vma(), self.entry.addr()));
         let entry = Entry::leaf(pfn, private_rights(self.vma()));
@@ -220,6 +231,7 @@ impl<'f> PteLocked<'f> {
     }
 
     /// The tail of `handle_pte_fault`: notes that the page was used, and written if it may be.
+    #[inline]
     pub(crate) fn touch(mut self) -> Done {
         let mut used = EntryFlags::ACCESSED;
         if self.locked.request.is_write() && self.snapshot.is_writable() {
@@ -281,12 +293,14 @@ pub(crate) struct Installed<'f> {
 
 impl Installed<'_> {
     /// Gives all locks back.
+    #[inline]
     pub(crate) fn done(mut self, kind: FaultKind) -> Done {
         self.tell();
         Done { kind }
     }
 
     /// Tells the machine of the neighbours filled since it was last told (`update_mmu_cache_range`).
+    #[inline]
     fn tell(&mut self) {
         if let Some(range) = self.untold.take() {
             self.pte.locked.mm.mmu().update_mmu_cache(range);
@@ -336,6 +350,7 @@ pub(crate) enum Neighbour {
 }
 
 /// The page's place in the area's anonymous memory (`linear_page_index`).
+#[inline]
 pub(crate) fn private_index(vma: &Vma, page: VirtAddr) -> PgOff {
     vma.pgoff_of(page).unwrap_or(vma.pgoff)
 }
@@ -359,6 +374,7 @@ pub(crate) fn map_page(folio: &FolioLock) {
 
 /// The rights of a fresh private page: writable and dirty if the area may be written, even after a
 /// read.
+#[inline]
 fn private_rights(vma: &Vma) -> EntryFlags {
     let rights = initial_rights(vma);
     if vma.flags().contains(VmFlags::WRITE) {
@@ -371,6 +387,7 @@ fn private_rights(vma: &Vma) -> EntryFlags {
 /// `__folio_mark_uptodate`, `folio_add_new_anon_rmap(RMAP_EXCLUSIVE)`, `folio_add_lru_vma`: the
 /// contents are valid; owner, index, one mapping, ours alone; on the LRU. The reference moves into the
 /// entry that is about to be set.
+#[inline]
 pub(crate) fn adopt_private(page: FreshFolio, owner: OwnerId, index: PgOff) -> Pfn {
     page.into_mapped_anon(owner, index.as_u64()).into_entry()
 }

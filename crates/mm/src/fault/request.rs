@@ -59,6 +59,7 @@ pub(crate) enum Asked {
 
 impl FaultRequest {
     /// A fault that a CPU reported: the flags of `do_user_addr_fault`, steps 8 and following.
+    #[inline]
     pub(crate) fn of_trap(info: &FaultInfo) -> Self {
         let mut flags = FaultFlags::DEFAULT;
         if info
@@ -82,6 +83,7 @@ impl FaultRequest {
         Self::new(addr, flags, None)
     }
 
+    #[inline]
     fn new(addr: VirtAddr, flags: FaultFlags, error_code: Option<ErrorCode>) -> Self {
         // Linux tries the area's own lock only for faults from user mode. Here accesses from outside
         // hold nothing either, so all begin there, but for those that may not wait at all.
@@ -105,16 +107,19 @@ impl FaultRequest {
     }
 
     /// The page that faulted.
+    #[inline]
     pub(crate) fn page(&self) -> VirtAddr {
         self.addr.align_down()
     }
 
     /// Whether the access writes.
+    #[inline]
     pub(crate) fn is_write(&self) -> bool {
         self.flags.contains(FaultFlags::WRITE)
     }
 
     /// Whether a private page is wanted for reading (`FAULT_FLAG_UNSHARE`).
+    #[inline]
     pub(crate) fn is_unshare(&self) -> bool {
         self.flags.contains(FaultFlags::UNSHARE)
     }
@@ -133,6 +138,7 @@ impl FaultRequest {
 
     /// `sanitize_fault_flags`: what must not be asked for in an area with `area` flags, and what
     /// means something else there.
+    #[inline]
     pub(crate) fn sanitize(&mut self, area: VmFlags) -> Step<()> {
         if self.is_unshare() {
             if self.is_write() {

@@ -31,6 +31,7 @@ pub(crate) struct VmaLocked<'f> {
 impl<'f> VmaLocked<'f> {
     /// The first rung: finds the area of the fault's address and locks it, without the mmap lock and
     /// without waiting. If that is not possible the fault climbs.
+    #[inline]
     pub(crate) fn by_area_lock(mm: &'f Mm, request: &'f mut FaultRequest) -> Step<Self> {
         let Ok(area) = mm.mmap_lock().lock_vma_under_rcu(request.addr) else {
             request.note("lock_vma_under_rcu", "not without the mmap lock");
@@ -80,22 +81,26 @@ impl<'f> VmaLocked<'f> {
     }
 
     /// The area.
+    #[inline]
     pub(crate) fn vma(&self) -> &Arc<Vma> {
         self.lock.vma()
     }
 
     /// Its flags.
+    #[inline]
     pub(crate) fn flags(&self) -> VmFlags {
         self.lock.vma().flags()
     }
 
     /// The page that faulted.
+    #[inline]
     pub(crate) fn page(&self) -> VirtAddr {
         self.request.page()
     }
 
     /// `access_error`: for a fault that a CPU reported, whether the area's rights allow what was
     /// tried, in the kernel's order.
+    #[inline]
     pub(crate) fn check_access(self) -> Step<Self> {
         let Some(code) = self.request.error_code else {
             return Ok(self);
@@ -122,6 +127,7 @@ impl<'f> VmaLocked<'f> {
     }
 
     /// What `handle_mm_fault` does first: `sanitize_fault_flags`, and the turn to `hugetlb_fault`.
+    #[inline]
     pub(crate) fn sanitize(mut self) -> Step<Self> {
         let flags = self.flags();
         self.request
@@ -148,6 +154,7 @@ impl<'f> VmaLocked<'f> {
 
     /// `vmf_anon_prepare`: sees to it that private pages of the area have a place in the reverse map.
     /// Only the first private page of an area finds it missing.
+    #[inline]
     pub(crate) fn prepare_anon(&mut self) -> Step<OwnerId> {
         if let Some(chain) = self.vma().anon_chain() {
             return Ok(chain.owner_of_exclusive());
@@ -165,6 +172,7 @@ impl<'f> VmaLocked<'f> {
     }
 
     /// Whether the space still vouches for its private pages (`check_stable_address_space`).
+    #[inline]
     pub(crate) fn check_stable(&self) -> Step<()> {
         if self.mm.flags().contains(crate::mm::MmFlags::UNSTABLE) {
             return Err(Exit::Fail(Cause::Bus));

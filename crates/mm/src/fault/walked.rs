@@ -28,6 +28,7 @@ pub(crate) struct Walked<'f, 'p> {
 impl<'f> VmaLocked<'f> {
     /// Walks down and looks at the entry. Missing tables are made only when it is known that
     /// something will be installed, so that a huge page can still take their place.
+    #[inline]
     pub(crate) fn walk<'p>(mut self, pin: &'p Pin) -> Walked<'f, 'p> {
         let slot = self.mm.table().slot(self.page(), pin);
         if slot.is_none() {

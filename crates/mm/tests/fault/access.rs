@@ -9,7 +9,7 @@ use mm::{Force, MapFlags, MapRequest, PinStep, Pinned, Pinning, Target};
 use crate::file::{map_region, numbered};
 use crate::space::{BASE, Host, RW, page, pfn_of};
 
-// row: F06
+// row: S18
 #[test]
 fn memory_is_read_and_written_across_pages() {
     let host = Host::new(512);
@@ -35,7 +35,7 @@ fn memory_is_read_and_written_across_pages() {
     assert_eq!(space.mm.stats().rss.anon, 2);
 }
 
-// row: F06
+// row: S18
 #[test]
 fn an_access_stops_at_the_first_page_that_cannot_be_had() {
     let host = Host::new(512);
@@ -91,7 +91,7 @@ fn a_forced_access_grows_a_stack_and_a_plain_one_does_not() {
     assert_eq!(space.mm.stats().pages.stack, 2);
 }
 
-// row: F18
+// row: F18 row: S19
 #[test]
 fn pinned_pages_are_copied_by_fork_and_stay_with_their_owner() {
     let host = Host::new(512);
@@ -168,7 +168,7 @@ fn pinning_never_waits_in_an_event_loop() {
     assert!(waits <= 6);
 }
 
-// row: F06
+// row: S19
 #[test]
 fn a_pin_stops_where_the_range_does() {
     let host = Host::new(512);
@@ -243,4 +243,43 @@ fn a_space_is_shared_by_those_who_touch_it_from_outside() {
         assert_eq!(bytes, [1, 2, 3, 4]);
     }
     assert_eq!(space.mm.stats().rss.anon, 8);
+}
+
+// row: V12 row: N03
+#[test]
+fn memory_without_pages_is_reached_through_its_object() {
+    use object::context::{OutsideAccess, OutsideBytes};
+    use object::ops::Accessed;
+    use object::{Callbacks, VmOps};
+
+    /// A register of a device: bytes that cannot be mapped.
+    #[derive(Debug, Default)]
+    struct Register(std::sync::Mutex<u8>);
+    impl VmOps for Register {
+        fn callbacks(&self) -> Callbacks {
+            Callbacks::ACCESS
+        }
+        fn access(&self, _access: &mut OutsideAccess<'_>, bytes: OutsideBytes<'_>) -> Accessed {
+            let mut register = self.0.lock().unwrap();
+            match bytes {
+                OutsideBytes::Read(bytes) => bytes.fill(*register),
+                OutsideBytes::Write(bytes) => *register = bytes[0],
+            }
+            Accessed::Bytes(1)
+        }
+    }
+
+    let host = Host::new(256);
+    let space = host.space();
+    let target = mm::ObjectTarget {
+        flags: addr::VmFlags::IO | addr::VmFlags::PFNMAP,
+        ..mm::ObjectTarget::new(Arc::new(Register::default()))
+    };
+    let request = MapRequest::object(target, PAGE_SIZE, RW, MapFlags::SHARED).fixed_at(BASE);
+    space.mm.mmap(&request).unwrap();
+    assert_eq!(space.mm.write_memory(BASE, &[9], Force::Forced), 1);
+    let mut byte = [0];
+    assert_eq!(space.mm.read_memory(BASE, &mut byte, Force::Forced), 1);
+    assert_eq!(byte, [9]);
+    assert!(space.run().load(BASE).is_err());
 }

@@ -7,7 +7,7 @@ use object::owner;
 
 use crate::space::{BASE, Host, RW, bare, page, pfn_of, read_at, write_at};
 
-// row: F10
+// row: F09 row: F10
 #[test]
 fn a_read_maps_the_zero_page_and_counts_nothing() {
     let host = Host::new(256);

@@ -145,7 +145,7 @@ fn a_shared_write_is_noticed_once_and_seen_by_all() {
     assert!(region.cache().nr_dirty() >= 1);
 }
 
-// row: F11
+// row: F09 row: F11
 #[test]
 fn an_object_without_fault_is_sigbus() {
     let host = Host::new(256);
@@ -319,7 +319,8 @@ fn past_the_end_of_the_object_is_sigbus() {
 // row: F04 row: F11
 #[test]
 fn an_objects_failures_have_their_signals() {
-    let cases: [(fn() -> FaultFailure, Option<SigCode>); 4] = [
+    type Case = (fn() -> FaultFailure, Option<SigCode>);
+    let cases: [Case; 4] = [
         (|| FaultFailure::Bus, Some(SigCode::BusAdrErr)),
         (|| FaultFailure::Segv, Some(SigCode::MapErr)),
         (|| FaultFailure::HwPoison, Some(SigCode::MceErrAr)),
@@ -447,4 +448,24 @@ fn memory_past_the_areas_rights_is_not_given() {
         Some(SigCode::AccErr)
     );
     let _ = page;
+}
+
+// row: F16
+#[test]
+fn a_mapped_page_has_the_reference_that_was_brought() {
+    let host = Host::new(256);
+    let space = host.space();
+    let region = numbered(&host, 2);
+    map_region(&space, &region, 2, MapFlags::SHARED);
+    let mut program = space.run();
+    program.load(at(0)).unwrap();
+    let record = host.arena.record(pfn_of(&space.mm, at(0))).unwrap();
+    // The cache's reference and the entry's; one mapping.
+    assert_eq!((record.ref_count(), record.map_count()), (2, 1));
+    assert_eq!(record.owner(), region.cache().id());
+    drop(program);
+    space.mm.munmap(at(0), PAGE_SIZE).unwrap();
+    assert_eq!((record.ref_count(), record.map_count()), (1, 0));
+    // inv: 50
+    assert_eq!(space.mm.stats().rss.resident(), 0);
 }

@@ -151,3 +151,18 @@ fn two_threads_grow_one_stack() {
     );
     assert_eq!(space.mm.commit().committed(), 65);
 }
+
+// row: M20
+#[test]
+fn a_programs_stack_is_where_a_kernel_puts_it() {
+    let host = Host::new(512);
+    let space = host.space();
+    let range = space.mm.setup_stack(5000).unwrap();
+    assert_eq!(range.end(), space.mm.layout().stack_top());
+    assert_eq!(range.bytes(), 2 * PAGE_SIZE + (128 << 10));
+    let mut program = space.run();
+    program.store(space.mm.image().start_stack, 1).unwrap();
+    program.store(below(range.start(), 9), 1).unwrap();
+    assert!(space.mm.maps_text().contains("[stack]"));
+    assert_eq!(space.mm.setup_stack(1), Err(addr::Errno::EEXIST));
+}

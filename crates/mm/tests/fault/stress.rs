@@ -121,6 +121,7 @@ fn forks_of_a_space_whose_threads_write_see_one_moment() {
     {
         let space = host.space();
         let range = space.anon(16, RW);
+        space.mm.populate(range).unwrap();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for thread in 0..3_u64 {

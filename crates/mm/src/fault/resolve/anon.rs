@@ -18,6 +18,7 @@ use crate::fault::vma_locked::VmaLocked;
 
 impl<'f> VmaLocked<'f> {
     /// A frame for a private page: from the fault's reserve if it has one, else from the arena.
+    #[inline]
     pub(crate) fn alloc_private(&mut self, contents: Contents) -> Step<FreshFolio> {
         if let Some(frame) = self
             .request
@@ -33,6 +34,7 @@ impl<'f> VmaLocked<'f> {
             .map_err(|_| Exit::Starved(Shortage::Frame))
     }
 
+    #[inline]
     fn wish(&self, contents: Contents) -> AllocRequest {
         AllocRequest {
             contents,
@@ -113,6 +115,7 @@ impl<'f, 'p> MissingAnon<'f, 'p> {
     }
 }
 
+#[inline]
 fn publish<'f>(
     locked: VmaLocked<'f>,
     slot: Slot<'f, '_>,

@@ -19,7 +19,7 @@ use object::{EvenCows, FaultFailure, Obtained, PageRequest, Waiting};
 use super::file::Ready;
 use crate::fault::Fault;
 use crate::fault::case::Noted;
-use crate::fault::outcome::{Cause, Done, Exit, FaultError, Handled, Step};
+use crate::fault::outcome::{Cause, Done, Exit, Step};
 use crate::fault::vma_locked::VmaLocked;
 use crate::mm::Mm;
 
@@ -80,7 +80,11 @@ impl Fault {
 impl Mm {
     /// Serves a fault on a page that its device has taken away, waiting where it must.
     #[cfg(not(feature = "no-mmu"))]
-    pub fn handle_lost_page(&self, info: &FaultInfo, pfn: Pfn) -> Result<Handled, FaultError> {
+    pub fn handle_lost_page(
+        &self,
+        info: &FaultInfo,
+        pfn: Pfn,
+    ) -> Result<crate::Handled, crate::FaultError> {
         if let Some(mm) = self.downgrade().upgrade() {
             let (_, request) = Fault::of_lost_page(&mm, info, pfn);
             let _nothing = request.perform();

@@ -24,6 +24,7 @@ pub(crate) enum HugeFault {
 
 impl VmaLocked<'_> {
     /// `create_huge_pud`, `create_huge_pmd`: `thp_vma_allowable_order` allows no order in this build.
+    #[inline]
     pub(crate) fn create_huge(&mut self, level: Level) -> HugeFault {
         debug_assert!(level > Level::Pte);
         self.request

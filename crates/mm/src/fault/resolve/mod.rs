@@ -35,6 +35,7 @@ pub(crate) enum Resolved<'f> {
 
 impl<'f> Case<'f, '_> {
     /// Resolves what calls nobody; hands back the rest, without the pin.
+    #[inline]
     pub(crate) fn resolve_pinned(self) -> Step<Resolved<'f>> {
         Ok(Resolved::Away(match self {
             Case::MissingAnon(missing) => return missing.resolve().map(Resolved::Done),
