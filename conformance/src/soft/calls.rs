@@ -68,7 +68,16 @@ fn dispatch(person: &mut Person, call: &Call, buffer: &mut [u8]) -> Answer {
         Sys::Pwrite => write(person, call),
         Sys::Pread => read(person, call, buffer),
         Sys::Setrlimit => set_limit(person, word(0), buffer),
-        Sys::Mseal | Sys::RemapFilePages | Sys::MemfdCreate | Sys::Fallocate => Err(Errno::ENOSYS),
+        Sys::Mseal => done(mm.mseal(addr(0), word(1), word(2))),
+        Sys::RemapFilePages => {
+            let where_and_how = (PgOff::new(word(3)), MapFlags::from_bits_retain(low(4)));
+            done(mm.remap_file_pages(addr(0), word(1), prot(word(2)), where_and_how))
+        }
+        Sys::MemfdCreate => {
+            let name = String::from_utf8_lossy(call.input.strip_suffix(&[0]).unwrap_or_default());
+            person.descriptors.memory(&name)
+        }
+        Sys::Fallocate => Err(Errno::ENOSYS),
     }
 }
 

@@ -6,11 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use recto::file::OpenFile;
+use recto::mm::Force;
 use recto::object::device::{DaxFile, HostRights};
 use recto::object::file::FileObject;
+use recto::object::shmem::{Shmem, ShmemConfig};
 use recto::object::{FileMappings, InodeId, MappedFile};
-use recto::soft::Computer;
-use recto::{Errno, FileRights, MapFlags, ObjectTarget, VmFlags};
+use recto::soft::{Computer, Process};
+use recto::{Errno, FileRights, MapFlags, MapRequest, ObjectTarget, Prot, VirtAddr, VmFlags};
 
 /// The largest offset of a file on the usual file systems.
 const MAX_BYTES: u64 = i64::MAX as u64;
@@ -37,9 +39,15 @@ enum Kind {
         file: Arc<OpenFile>,
         dax: Arc<DaxFile>,
     },
+    /// A memory file, and a space of the kernel's own in which all of it is mapped.
+    Memory { shmem: Arc<Shmem>, kernel: Process },
     /// `/dev/zero`.
     Zero,
 }
+
+/// Where a kernel's own space has a memory file, and how much of it.
+const VIEW: VirtAddr = VirtAddr::new(1 << 40);
+const VIEW_BYTES: u64 = 1 << 30;
 
 /// `/dev/zero` as areas know it: nothing can be asked of it.
 #[derive(Debug)]
@@ -81,11 +89,43 @@ impl Descriptors {
         } else {
             self.host_file(path, rights)?
         };
+        Ok(self.number(opened))
+    }
+
+    /// memfd_create(2).
+    pub(super) fn memory(&mut self, name: &str) -> Result<u64, Errno> {
+        let inode = InodeId {
+            major: 0,
+            minor: 1,
+            ino: 1000 + self.open.len() as u64,
+        };
+        let path = Arc::from(format!("/memfd:{name} (deleted)"));
+        let config = ShmemConfig {
+            path,
+            ..ShmemConfig::anonymous(0, inode)
+        };
+        let shmem = Shmem::new(self.computer.arena(), config);
+        let kernel = Process::start(&self.computer)?;
+        let mapped = shmem.open_file();
+        let target = ObjectTarget::new(Arc::clone(&shmem) as _)
+            .with_file(Arc::clone(&mapped), FileRights::READ_WRITE);
+        let prot = Prot::READ | Prot::WRITE;
+        let request = MapRequest::object(target, VIEW_BYTES, prot, MapFlags::SHARED);
+        kernel.mm().mmap(&request.fixed_at(VIEW))?;
+        let kind = Kind::Memory { shmem, kernel };
+        Ok(self.number(Opened {
+            kind,
+            mapped,
+            rights: FileRights::READ_WRITE,
+        }))
+    }
+
+    fn number(&mut self, opened: Opened) -> u64 {
         let number = (3..)
             .find(|number| !self.open.contains_key(number))
             .unwrap_or(u64::MAX);
         self.open.insert(number, Arc::new(opened));
-        Ok(number)
+        number
     }
 
     /// A file that is open for writing only is opened for both: its mappings are refused by its
@@ -131,6 +171,7 @@ impl Opened {
             Kind::Zero if flags.contains(MapFlags::SHARED) => return None,
             Kind::Zero => None,
             Kind::File { dax, .. } => Some(Arc::clone(dax) as _),
+            Kind::Memory { shmem, .. } => Some(Arc::clone(shmem) as _),
         };
         Some(ObjectTarget {
             ops,
@@ -151,6 +192,10 @@ impl Opened {
     }
 
     pub(super) fn truncate(&self, bytes: u64) -> Result<(), Errno> {
+        if let Kind::Memory { shmem, .. } = &self.kind {
+            shmem.resize(bytes);
+            return Ok(());
+        }
         let (file, dax) = self.file(FileRights::WRITE).map_err(|_| Errno::EINVAL)?;
         file.file().set_len(bytes).map_err(|_| Errno::EINVAL)?;
         dax.pagemap().resized(bytes);
@@ -158,6 +203,12 @@ impl Opened {
     }
 
     pub(super) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        if let Kind::Memory { shmem, kernel } = &self.kind {
+            let left = shmem.cache().size_bytes().saturating_sub(offset);
+            let len = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let at = VIEW.saturating_add(offset);
+            return Ok(kernel.mm().read_memory(at, &mut bytes[..len], Force::Plain));
+        }
         let (file, _) = self.file(FileRights::READ)?;
         let mut done = 0;
         while done < bytes.len() {
@@ -174,6 +225,15 @@ impl Opened {
     }
 
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+        if let Kind::Memory { shmem, kernel } = &self.kind {
+            let end = offset.saturating_add(bytes.len() as u64);
+            if end > shmem.cache().size_bytes() {
+                shmem.resize(end);
+            }
+            return Ok(kernel
+                .mm()
+                .write_memory(VIEW.saturating_add(offset), bytes, Force::Plain));
+        }
         let (file, dax) = self.file(FileRights::WRITE)?;
         file.file()
             .write_all_at(bytes, offset)

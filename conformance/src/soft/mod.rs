@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use recto::VirtAddr;
+use recto::mm::Force;
 use recto::mm::Limits;
-use recto::mm::access::Force;
 use recto::soft::{Computer, ComputerConfig, Crash, Process};
 
 use crate::subject::{
@@ -41,7 +41,14 @@ impl Runner for Soft {
     fn offers(&self, need: &str) -> bool {
         matches!(
             need,
-            "process_vm" | "proc_mem" | "guard" | "counters" | "memlock"
+            "process_vm"
+                | "proc_mem"
+                | "guard"
+                | "counters"
+                | "memlock"
+                | "mseal"
+                | "remap_file_pages"
+                | "memfd"
         )
     }
 
