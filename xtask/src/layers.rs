@@ -33,7 +33,7 @@ const MM_MODULES: &[&[&str]] = &[
     &["access", "reach", "populate", "space", "views"],
     &[
         "map", "unmap", "protect", "remap", "brk", "advise", "sync", "mincore", "mlock", "fork",
-        "exit",
+        "exec", "exit", "seal",
     ],
 ];
 

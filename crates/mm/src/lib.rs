@@ -48,6 +48,7 @@ mod mincore;
 mod mlock;
 mod seal;
 mod fork;
+mod exec;
 mod exit;
 mod space;
 

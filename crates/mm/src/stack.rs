@@ -4,30 +4,14 @@
 
 use alloc::sync::Arc;
 
-use addr::{Errno, PAGE_SHIFT, Prot, VirtAddr, VirtRange, VmFlags};
+use addr::{Errno, PAGE_SHIFT, VirtAddr, VmFlags};
 use vma::{FaultLock, GrowPlan, MmapHeld, MmapWrite, Vma};
 
 use crate::accounts::FaultEvent;
 use crate::limits::{Privilege, Resource};
-use crate::map::{MapFlags, MapRequest};
 use crate::mm::{Guarded, Mm};
 
 impl Mm {
-    /// Maps the main stack of a program whose `arg_bytes` of strings and vectors will lie at its top
-    /// (`setup_arg_pages`, without the move that follows from randomness).
-    pub fn setup_stack(&self, arg_bytes: u64) -> Result<VirtRange, Errno> {
-        let range = self
-            .layout()
-            .initial_stack(arg_bytes, self.limits())
-            .ok_or(Errno::ENOMEM)?;
-        let request = MapRequest::anonymous(range.bytes(), Prot::READ | Prot::WRITE)
-            .with(MapFlags::GROWSDOWN | MapFlags::FIXED_NOREPLACE)
-            .near(range.start());
-        self.mmap(&request)?;
-        self.image().start_stack = range.end().saturating_sub(arg_bytes);
-        Ok(range)
-    }
-
     /// Grows the stack above `addr` down to it, unless another thread was first, and comes back with
     /// the mmap lock held for reading. The second half of `lock_mm_and_find_vma`.
     pub(crate) fn grow_stack(&self, addr: VirtAddr) -> Result<FaultLock<'_, Guarded>, Errno> {

@@ -1,0 +1,23 @@
+//! What exec asks of a fresh space beside mmap.
+
+use addr::{Errno, Prot, VirtRange};
+
+use crate::map::{MapFlags, MapRequest};
+use crate::mm::Mm;
+
+impl Mm {
+    /// Maps the main stack of a program whose `arg_bytes` of strings and vectors will lie at its top
+    /// (`setup_arg_pages`, without the move that follows from randomness).
+    pub fn setup_stack(&self, arg_bytes: u64) -> Result<VirtRange, Errno> {
+        let range = self
+            .layout()
+            .initial_stack(arg_bytes, self.limits())
+            .ok_or(Errno::ENOMEM)?;
+        let request = MapRequest::anonymous(range.bytes(), Prot::READ | Prot::WRITE)
+            .with(MapFlags::GROWSDOWN | MapFlags::FIXED_NOREPLACE)
+            .near(range.start());
+        self.mmap(&request)?;
+        self.image().start_stack = range.end().saturating_sub(arg_bytes);
+        Ok(range)
+    }
+}
