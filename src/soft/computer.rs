@@ -93,9 +93,15 @@ impl Computer {
 
     /// A CPU that nobody else uses now, rather the one this thread used last.
     pub(super) fn cpu(&self) -> MutexGuard<'_, SoftCpu> {
-        let first = sync::cpu() % self.cpus.len();
-        let (before, from) = self.cpus.split_at(first);
-        let free = from.iter().chain(before).find_map(Mutex::try_lock);
-        free.unwrap_or_else(|| self.cpus[first].lock())
+        let mine = &self.cpus[sync::cpu() % self.cpus.len()];
+        match mine.try_lock() {
+            Some(cpu) => cpu,
+            None => self.another_cpu().unwrap_or_else(|| mine.lock()),
+        }
+    }
+
+    #[cold]
+    fn another_cpu(&self) -> Option<MutexGuard<'_, SoftCpu>> {
+        self.cpus.iter().find_map(Mutex::try_lock)
     }
 }

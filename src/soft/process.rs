@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use addr::{Errno, PAGE_SIZE, Pfn, Prot, SigCode, Signal, VirtAddr};
 use machine::{Cpu, FaultInfo, Trap};
-use mm::{
-    Attempt, Fault, FaultError, ForkConfig, Limits, MapFlags, MapRequest, Mm, MmConfig, MmUser,
-    TaskFaults, attempt,
-};
+use mm::{FaultError, ForkConfig, Limits, MapFlags, MapRequest, Mm, MmConfig, MmUser, TaskFaults};
 use soft::{LoadedSpace, SoftCpu, SoftMmu};
 use thiserror::Error;
 
@@ -73,7 +70,7 @@ pub struct Process {
     computer: Arc<Computer>,
     mm: MmUser,
     mmu: Arc<SoftMmu>,
-    faults: Arc<TaskFaults>,
+    faults: TaskFaults,
 }
 
 impl Process {
@@ -107,7 +104,7 @@ impl Process {
             computer,
             mm,
             mmu,
-            faults: Arc::default(),
+            faults: TaskFaults::default(),
         })
     }
 
@@ -143,7 +140,7 @@ impl Process {
             computer,
             mm,
             mmu,
-            faults: Arc::default(),
+            faults: TaskFaults::default(),
         })
     }
 
@@ -180,7 +177,9 @@ impl Process {
         loop {
             let outcome = {
                 let mut cpu = self.computer.cpu();
-                cpu.switch_to(self.loaded());
+                if !cpu.is_in(&self.mmu) {
+                    cpu.switch_to(self.loaded());
+                }
                 access(&mut cpu)
             };
             match outcome {
@@ -210,19 +209,11 @@ impl Process {
         }
     }
 
-    /// The blocking loop over [`attempt`].
+    /// Serves a fault, waiting where it must, with no CPU held.
     fn serve(&self, info: &FaultInfo) -> Result<(), Crash> {
-        let mut fault = Fault::new(self.mm.shared(), info).counted_to(Arc::clone(&self.faults));
-        loop {
-            match attempt(fault) {
-                Attempt::Handled(_) => return Ok(()),
-                Attempt::Failed(error) => return Err(error.into()),
-                Attempt::Needs(waiting, request) => {
-                    fault = waiting;
-                    fault.take_in(request.perform());
-                }
-            }
-        }
+        let handled = self.mm.handle_fault(info)?;
+        self.faults.count(handled.waited);
+        Ok(())
     }
 
     /// The host took a page away that we hold present. If the file is shorter than we knew, its

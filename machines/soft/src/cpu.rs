@@ -71,6 +71,13 @@ impl SoftCpu {
         &self.machine
     }
 
+    /// Whether it runs in the space of `mmu`, so that there is nothing to switch.
+    #[must_use]
+    pub fn is_in(&self, mmu: &Arc<SoftMmu>) -> bool {
+        let now = self.space.as_ref();
+        now.is_some_and(|space| Arc::ptr_eq(&space.mmu, mmu))
+    }
+
     /// Runs in `space` from now on. What it remembers of other spaces stays, tagged.
     pub fn switch_to(&mut self, space: LoadedSpace) {
         debug_assert!(
@@ -142,11 +149,25 @@ impl SoftCpu {
         transfer: Transfer<'_>,
     ) -> Result<(), Trap> {
         let len = transfer.len();
-        if spans_two_pages_at_most(addr, len) {
+        let first = (PAGE_SIZE - addr.page_offset()) as usize;
+        if (1..=first).contains(&len) {
+            self.perform_in_page(Piece { addr, len }, access, transfer)
+        } else if len <= first + PAGE_SIZE as usize {
             self.perform_whole(addr, access, transfer)
         } else {
             self.perform_by_page(addr, access, transfer)
         }
+    }
+
+    fn perform_in_page(
+        &self,
+        piece: Piece,
+        access: Access,
+        transfer: Transfer<'_>,
+    ) -> Result<(), Trap> {
+        let mut tlb = self.machine.tlb(self.number).lock();
+        let pfn = self.translate(&mut tlb, piece.addr, access)?;
+        self.transfer(piece, pfn, access, transfer)
     }
 
     /// Translates both pages before the first byte moves.
@@ -179,9 +200,7 @@ impl SoftCpu {
         let mut done = 0;
         for piece in pieces(addr, transfer.len()) {
             let piece = piece?;
-            let mut tlb = self.machine.tlb(self.number).lock();
-            let pfn = self.translate(&mut tlb, piece.addr, access)?;
-            self.transfer(piece, pfn, access, transfer.part(done, piece.len))?;
+            self.perform_in_page(piece, access, transfer.part(done, piece.len))?;
             done += piece.len;
         }
         Ok(())
@@ -280,10 +299,6 @@ impl Transfer<'_> {
             Self::Out(bytes) => Transfer::Out(&bytes[start..start + len]),
         }
     }
-}
-
-const fn spans_two_pages_at_most(addr: VirtAddr, len: usize) -> bool {
-    addr.page_offset() + len as u64 <= 2 * PAGE_SIZE
 }
 
 /// An access cut at page boundaries. It may not wrap around the end of the address space.
