@@ -30,7 +30,7 @@ use crate::sys::{Gone, Tid, memory as host_memory};
 use crate::{limits, stub};
 
 /// Neighbours filled by one fault.
-const FILE_AROUND_PAGES: u64 = 64;
+const FILE_AROUND_PAGES: u64 = 128;
 const ANON_AROUND_PAGES: u64 = 16;
 
 /// What every memory of a tree is made of.

@@ -1,6 +1,6 @@
 //! The limits of a process, as the host keeps them.
 
-use mm::{Limits, Resource, Rlimit};
+use mm::{Limits, LockRight, Resource, Rlimit};
 
 use crate::sys::Tid;
 use crate::sys::memory;
@@ -16,7 +16,7 @@ const RESOURCES: [(u32, Resource); 4] = [
 pub(crate) fn of(tid: Tid) -> Limits {
     let limits = Limits::new();
     refresh(&limits, tid);
-    limits.set_may_lock_any(may_lock_any(tid));
+    limits.set_lock_right(lock_right(tid));
     limits
 }
 
@@ -30,12 +30,15 @@ pub(crate) fn refresh(limits: &Limits, tid: Tid) {
 }
 
 /// Whether the process has CAP_IPC_LOCK.
-fn may_lock_any(tid: Tid) -> bool {
+fn lock_right(tid: Tid) -> LockRight {
     const CAP_IPC_LOCK: u32 = 14;
     let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    bits.is_some_and(|bits| bits & (1 << CAP_IPC_LOCK) != 0)
+    match bits.is_some_and(|bits| bits & (1 << CAP_IPC_LOCK) != 0) {
+        true => LockRight::Any,
+        false => LockRight::Limited,
+    }
 }
 
 /// `vm.mmap_min_addr` of the host.

@@ -16,7 +16,7 @@ use crate::sys::Tid;
 use crate::sys::wait::Stop;
 
 /// The window in which neighbours of a fault are filled along with it.
-const WINDOW_BYTES: u64 = 256 << 10;
+const WINDOW_BYTES: u64 = 512 << 10;
 
 /// One past the highest address a program can use.
 pub(crate) const TASK_SIZE: u64 = (1 << 47) - PAGE_SIZE;

@@ -56,7 +56,11 @@ extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _frame: *mut libc::c
     };
     let interrupt = matches!(signal, libc::SIGINT | libc::SIGQUIT);
     if END.contains(&signal) || (interrupt && sent_by_task) {
-        ENDING.store(signal, Ordering::SeqCst);
+        if ENDING.swap(signal, Ordering::SeqCst) != 0 {
+            // Asked twice: the tree dies with its tracer.
+            // SAFETY: ends the process and runs nothing of it; may be called in a handler.
+            unsafe { libc::_exit(128 + signal) };
+        }
         let bell = BELL.load(Ordering::SeqCst);
         if bell > 0 {
             // SAFETY: kill may be called in a handler; numbers alone.
