@@ -55,7 +55,7 @@ impl Runner for Host {
             "memory_failure" => Path::new("/proc/sys/vm/memory_failure_recovery").exists(),
             "thp" => Path::new("/sys/kernel/mm/transparent_hugepage").exists(),
             "proc_mem" | "process_vm" | "mseal" | "guard" | "memfd" | "punch" | "tail"
-            | "remap_file_pages" | "counters" => true,
+            | "remap_file_pages" | "counters" | "page_cache" => true,
             _ => false,
         }
     }
