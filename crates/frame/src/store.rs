@@ -19,7 +19,7 @@ use crate::charge::Charges;
 use crate::lru::Lru;
 use crate::percpu::Cpu;
 use crate::record::{FolioFlags, FrameRecord};
-use crate::words::Memory;
+use crate::words::{Memory, Records};
 
 /// The frame that is always zero. Number 0 also keeps an entry of all zeroes from naming a frame
 /// in use.
@@ -30,7 +30,7 @@ const NR_FOLIO_QUEUES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) memory: Memory,
-    pub(crate) records: Box<[FrameRecord]>,
+    pub(crate) records: Records,
     pub(crate) cpus: Box<[Cpu]>,
     pub(crate) node: Node,
     pub(crate) charges: Charges,
@@ -64,7 +64,7 @@ impl Store {
     pub(crate) fn new(nr_frames: u32) -> Option<Self> {
         let store = Self {
             memory: Memory::new(u64::from(nr_frames))?,
-            records: Memory::new_records(u64::from(nr_frames)),
+            records: Memory::new_records(u64::from(nr_frames))?,
             cpus: (0..sync::nr_cpus()).map(|_| Cpu::new()).collect(),
             node: Node {
                 free: Mutex::ranked(Rank::Arena, Buddy::new(ZERO_FRAME + 1, nr_frames)),

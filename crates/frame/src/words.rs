@@ -24,7 +24,7 @@ mod chosen;
 #[path = "words/memfd.rs"]
 mod memfd;
 
-pub(crate) use chosen::Memory;
+pub(crate) use chosen::{Memory, Records};
 #[cfg(all(feature = "std", target_os = "linux", not(any(miri, loom, shuttle))))]
 pub(crate) use memfd::MemoryFile;
 

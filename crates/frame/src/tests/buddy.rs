@@ -4,13 +4,12 @@ use std::vec::Vec;
 
 use super::{order, whole_blocks};
 use crate::buddy::{Buddy, MAX_ORDER};
-use crate::record::FrameRecord;
-use crate::words::Memory;
+use crate::words::{Memory, Records};
 
 const END: u32 = 3000;
 
-fn records() -> std::boxed::Box<[FrameRecord]> {
-    Memory::new_records(u64::from(END))
+fn records() -> Records {
+    Memory::new_records(u64::from(END)).expect("address space")
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -6,16 +6,29 @@
 )]
 
 use core::fmt;
+use core::ops::Deref;
 use core::ptr::NonNull;
 
 use super::{PAGE_SIZE, WORDS_PER_FRAME, Words};
 use crate::record::FrameRecord;
-use heap::boxed::Box;
 use sync::atomic::AtomicU64;
 
 /// From this many bytes on a run is moved by a string instruction; below, word by word, so that an
 /// aligned store of a program arrives whole.
 const RUN: usize = 17;
+
+/// The records of an arena. They stay for as long as the process, as its frames do.
+#[derive(Debug)]
+pub(crate) struct Records(&'static [FrameRecord]);
+
+impl Deref for Records {
+    type Target = [FrameRecord];
+
+    #[inline]
+    fn deref(&self) -> &[FrameRecord] {
+        self.0
+    }
+}
 
 /// A run of frames in our address space. It is never unmapped: what it is backed by may be
 /// exchanged, but the addresses stay, so a frame number of the past finds other bytes, not none.
@@ -47,12 +60,17 @@ impl Memory {
         })
     }
 
-    /// Records for `nr_frames`, all zeroes, which costs memory only where they are used.
-    pub(crate) fn new_records(nr_frames: u64) -> Box<[FrameRecord]> {
-        let records = Box::new_zeroed_slice(nr_frames as usize);
-        // SAFETY: every field of a record is an atomic integer, or a `ByteLock`, which is one; all
-        // zeroes is a value of each, and of the record the one that means never used.
-        unsafe { records.assume_init() }
+    /// Records for `nr_frames`, all zeroes, which cost memory only where they are used.
+    pub(crate) fn new_records(nr_frames: u64) -> Option<Records> {
+        let nr_records = usize::try_from(nr_frames).ok()?;
+        let bytes = nr_records.checked_mul(size_of::<FrameRecord>())?;
+        let first = place::reserve(bytes)?.cast::<FrameRecord>();
+        // SAFETY:
+        // 1. `reserve` gave that many bytes to nobody else, at the start of a page, for good.
+        // 2. Every field of a record is an atomic integer, or a `ByteLock`, which is one; all zeroes
+        //    is a value of each, and of the record the one that means never used.
+        let records = unsafe { core::slice::from_raw_parts(first.as_ptr(), nr_records) };
+        Some(Records(records))
     }
 
     #[cfg(all(feature = "std", unix, not(miri)))]

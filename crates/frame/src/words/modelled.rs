@@ -8,6 +8,9 @@ use sync::atomic::{AtomicU64, Ordering};
 
 type Frame = Box<[AtomicU64; WORDS_PER_FRAME]>;
 
+/// The records of an arena.
+pub(crate) type Records = Box<[FrameRecord]>;
+
 /// A run of frames made of the model checker's atomics, each frame when it is first looked at.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -21,8 +24,8 @@ impl Memory {
         })
     }
 
-    pub(crate) fn new_records(nr_frames: u64) -> Box<[FrameRecord]> {
-        (0..nr_frames).map(|_| FrameRecord::new()).collect()
+    pub(crate) fn new_records(nr_frames: u64) -> Option<Records> {
+        Some((0..nr_frames).map(|_| FrameRecord::new()).collect())
     }
 
     pub(crate) fn words(&self, frame: u64) -> Words<'_> {
