@@ -17,7 +17,7 @@ use vma::{ForkPlan, Forked, Inherit, MmapHeld, MmapWrite, Vma};
 
 use crate::map::Promise;
 use crate::mm::{Guarded, Mm, MmUser};
-use copy::Copy;
+use copy::EntryCopy;
 
 /// What a fork's child does not get from its parent.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Mm {
         let span = span_of(held.0);
         let Some(span) = span else { return Ok(()) };
         let mut gather = Gather::new(self.table(), self.mmu(), span);
-        let mut copy = Copy::new(self, child, held);
+        let mut copy = EntryCopy::new(self, child, held);
         let copied = pairs
             .iter()
             .filter(|pair| needs_copy(pair))

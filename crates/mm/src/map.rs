@@ -185,7 +185,16 @@ impl<'r> Wish<'r> {
             MapKind::Private => flags,
             MapKind::Droppable | MapKind::Unknown => return Err(Errno::EINVAL),
         };
-        Self::readable(target, flags)
+        let flags = Self::readable(target, flags)?;
+        // `mapping_map_writable`: a file that nobody may write now takes no writer.
+        let denied = target
+            .file
+            .as_ref()
+            .is_some_and(|file| file.mappings().is_write_denied());
+        if denied && flags.contains(VmFlags::SHARED | VmFlags::MAYWRITE) {
+            return Err(Errno::EPERM);
+        }
+        Ok(flags)
     }
 
     /// MAP_SHARED_VALIDATE refuses what MAP_SHARED ignores.

@@ -22,7 +22,7 @@ use crate::mm::{Guarded, Mm, MmFlags};
 use crate::zap::RssChange;
 
 /// A copy under way.
-pub(super) struct Copy<'c, 'g> {
+pub(super) struct EntryCopy<'c, 'g> {
     parent: &'c Mm,
     child: &'c Mm,
     parent_held: &'c MmapWrite<'g, Guarded>,
@@ -53,14 +53,14 @@ struct Areas<'a> {
     private: bool,
 }
 
-impl<'c, 'g> Copy<'c, 'g> {
+impl<'c, 'g> EntryCopy<'c, 'g> {
     /// A copy of `parent` into `child`, both locked for writing.
     pub(super) fn new(
         parent: &'c Mm,
         child: &'c Mm,
         held: (&'c MmapWrite<'g, Guarded>, &'c MmapWrite<'g, Guarded>),
     ) -> Self {
-        Copy {
+        EntryCopy {
             parent,
             child,
             parent_held: held.0,

@@ -85,6 +85,11 @@ impl FileMappings {
         u64::try_from(self.tree.read().writable).unwrap_or(0)
     }
 
+    /// Whether areas that may write are refused now.
+    pub fn is_write_denied(&self) -> bool {
+        self.tree.read().writable < 0
+    }
+
     /// Whether nothing maps it.
     pub fn is_unmapped(&self) -> bool {
         self.tree.read().tree.is_empty()
