@@ -159,11 +159,11 @@ impl Account {
     fn text(&self, out: &mut String) {
         let (faults, memory, host) = (&self.faults, &self.memory, &self.host);
         // Writing to a string does not fail.
-        let _ = write!(
+        let _ = writeln!(
             out,
             "  faults  {} minor, {} major: {} zero page, {} anon (and {} around), {} file (and {} \
              around),\n          {} copied, {} reused, {} shared write, {} stack growth, {} \
-             spurious, {} failed\n",
+             spurious, {} failed",
             faults.minor,
             faults.major,
             faults.anon_zero,
@@ -178,10 +178,10 @@ impl Account {
             faults.spurious,
             faults.failed,
         );
-        let _ = write!(
+        let _ = writeln!(
             out,
             "  memory  peak {} KiB; final {} anon, {} file, {} shmem KiB; {} areas, {} KiB of page \
-             tables\n",
+             tables",
             memory.peak_rss_kib,
             memory.final_anon_kib,
             memory.final_file_kib,
@@ -189,10 +189,10 @@ impl Account {
             memory.areas,
             memory.page_table_kib,
         );
-        let _ = write!(
+        let _ = writeln!(
             out,
             "  host    {} stops, {} system calls seen, {} host calls, {:.1} host areas per 1,000 \
-             pages\n  time    {:.1} ms in the core, {:.1} ms in the machine; {} forks\n",
+             pages\n  time    {:.1} ms in the core, {:.1} ms in the machine; {} forks",
             host.stops,
             host.system_calls_seen,
             host.host_calls,

@@ -162,7 +162,7 @@ impl Tree {
             Frozen::By(maker) => {
                 maker != thread.tid
                     && !matches!(thread.phase, Phase::Newborn(_))
-                    && !matches!(stop, Stop::GroupStop(_) | Stop::Attention | Stop::Exec)
+                    && !matches!(stop, Stop::Group(_) | Stop::Attention | Stop::Exec)
             }
             Frozen::No => false,
         }
@@ -191,7 +191,7 @@ impl Tree {
                 calls::on_ending(thread)?;
                 Ok(Next::Resume)
             }
-            Stop::GroupStop(_) => self.on_group_stop(thread),
+            Stop::Group(_) => self.on_group_stop(thread),
             Stop::Attention => {
                 if matches!(thread.phase, Phase::GroupStopped) {
                     thread.phase = Phase::Running;

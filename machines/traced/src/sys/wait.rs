@@ -31,7 +31,7 @@ pub(crate) enum Stop {
     /// It is about to end.
     Ending,
     /// A stopping signal stopped its process.
-    GroupStop(i32),
+    Group(i32),
     /// It was interrupted, has just been born, or its process goes on after a stop.
     Attention,
     /// An event that is not asked for.
@@ -69,7 +69,7 @@ fn decode(status: i32) -> Stop {
         libc::PTRACE_EVENT_EXIT => Stop::Ending,
         libc::PTRACE_EVENT_STOP => match signal {
             libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
-                Stop::GroupStop(signal)
+                Stop::Group(signal)
             }
             _ => Stop::Attention,
         },

@@ -1,0 +1,145 @@
+//! The host has nothing in a program but runs of the arena, runs of files, the vDSO family and the
+//! stub page; and nothing is left behind when the tracer dies.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::{ARENA_FRAMES, compiled, run, scratch, skipped, unique};
+use traced::{Ending, RunConfig};
+
+/// Why a line of the host's maps should not be there; `None` for one that may.
+fn complaint(line: &str) -> Option<&'static str> {
+    let mut words = line.split_whitespace();
+    let (range, rights) = (words.next()?, words.next()?);
+    let name = words.nth(3).unwrap_or("");
+    let rest: Vec<&str> = words.collect();
+    if ["[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]"].contains(&name) {
+        return None;
+    }
+    if !rights.ends_with('s') {
+        return Some("private to the host");
+    }
+    match name {
+        "" => Some("nobody's"),
+        "/memfd:recto-arena" => None,
+        "/memfd:recto-stub" => {
+            let (start, end) = range.split_once('-')?;
+            let start = u64::from_str_radix(start, 16).ok()?;
+            let end = u64::from_str_radix(end, 16).ok()?;
+            (end - start != 4096 || rights != "r-xs").then_some("no stub page")
+        }
+        file if file.starts_with('/') => None,
+        _ => {
+            let _ = rest;
+            Some("unknown")
+        }
+    }
+}
+
+fn wait_for_list(path: &Path) -> Option<Vec<String>> {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(60) {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if text.contains("ready") {
+            // The child's line may come after it.
+            std::thread::sleep(Duration::from_millis(300));
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            return Some(text.lines().map(str::to_owned).collect());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    None
+}
+
+/// All lines of all tasks' maps, and of the tasks made in them (keepers).
+fn look(list: &Path) -> Result<usize, String> {
+    let lines = wait_for_list(list).ok_or("the program never got ready")?;
+    let mut seen = 0;
+    for task in lines.iter().filter(|line| *line != "ready") {
+        let maps = std::fs::read_to_string(format!("/proc/{task}/maps"))
+            .map_err(|error| format!("task {task}: {error}"))?;
+        let mut nr_stubs = 0;
+        for line in maps.lines() {
+            if let Some(why) = complaint(line) {
+                return Err(format!("task {task} has what is {why}: {line}"));
+            }
+            nr_stubs += usize::from(line.contains("recto-stub"));
+            seen += 1;
+        }
+        if nr_stubs != 1 {
+            return Err(format!("task {task} has {nr_stubs} stub pages"));
+        }
+    }
+    Ok(seen)
+}
+
+#[test]
+fn the_host_has_only_what_it_was_given() {
+    let Some(program) = compiled("family", &["-pthread"]) else { return };
+    let list = scratch("honesty").join(unique());
+    let watcher = std::thread::spawn({
+        let list = list.clone();
+        move || look(&list)
+    });
+    let config = RunConfig::new(program, vec![list.into_os_string()], ARENA_FRAMES);
+    let Some(outcome) = run(&config) else { return };
+    assert_eq!(outcome.ending, Ending::Exited(0));
+    let seen = watcher.join().expect("the watcher").expect("only what was given");
+    assert!(seen > 20, "only {seen} lines were looked at");
+}
+
+/// The second half of the next test: a run in a process of its own.
+#[test]
+#[ignore = "started by another test"]
+fn run_what_the_environment_names() {
+    let Some(words) = std::env::var_os("RECTO_TEST_LINE") else { return };
+    let config = RunConfig::new("sh", vec!["-c".into(), words], ARENA_FRAMES);
+    let _ = run(&config);
+}
+
+#[test]
+fn killing_the_tracer_leaves_nothing_behind() {
+    if traced_is_refused() {
+        return;
+    }
+    let list = scratch("honesty").join(unique());
+    let line = format!(
+        "sleep 100 & echo $! >> {0}; echo $$ >> {0}; (echo $BASHPID; echo ready) >> {0}; sleep 100",
+        list.display()
+    );
+    let mut tracer = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "run_what_the_environment_names", "--ignored", "--nocapture"])
+        .env("RECTO_TEST_LINE", &line)
+        .spawn()
+        .expect("this test again");
+    let lines = wait_for_list(&list);
+    tracer.kill().expect("the tracer lives");
+    tracer.wait().expect("the tracer's end");
+    let lines = lines.expect("the program got ready");
+    let began = Instant::now();
+    for task in lines.iter().filter(|line| line.parse::<u32>().is_ok()) {
+        while is_alive(task) {
+            assert!(began.elapsed() < Duration::from_secs(20), "task {task} outlives its tracer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn traced_is_refused() -> bool {
+    let config = RunConfig::new("true", Vec::new(), ARENA_FRAMES);
+    if run(&config).is_none() {
+        skipped("this host does not let us trace");
+        return true;
+    }
+    false
+}
+
+/// A zombie that nobody has waited for is not alive.
+fn is_alive(task: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    !matches!(state, None | Some("Z" | "X"))
+}
