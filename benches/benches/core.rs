@@ -58,5 +58,33 @@ fn forks(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, faults, forks);
+fn look_ups(criterion: &mut Criterion) {
+    const AREAS: u64 = 50_000;
+    let Ok(computer) = ours::computer(2 * PAGES) else {
+        return;
+    };
+    let Ok((process, mut addresses)) = ours::many_areas(&computer, AREAS) else {
+        return;
+    };
+    let mut group = criterion.benchmark_group("look-up among 50,000 areas");
+    group.bench_function("in order", |bencher| {
+        bencher.iter_custom(|rounds| {
+            (0..rounds).map(|_| ours::look_up(&process, &addresses).unwrap_or_default()).sum()
+        });
+    });
+    ours::shuffle(&mut addresses);
+    group.bench_function("in any order", |bencher| {
+        bencher.iter_custom(|rounds| {
+            (0..rounds).map(|_| ours::look_up(&process, &addresses).unwrap_or_default()).sum()
+        });
+    });
+    group.bench_function("in any order, and its lock", |bencher| {
+        bencher.iter_custom(|rounds| {
+            (0..rounds).map(|_| ours::lock_area(&process, &addresses).unwrap_or_default()).sum()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, faults, forks, look_ups);
 criterion_main!(benches);

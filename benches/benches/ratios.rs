@@ -1,12 +1,14 @@
 //! `cargo bench -p recto-benches --bench ratios`: each promise as a ratio against the host kernel,
 //! both sides in turn, medians.
 
+use std::time::Duration;
+
 use recto_benches::ours::{self, Failure};
 use recto_benches::pairs::{Pair, compare, median};
 use recto_benches::sys;
 
-const ROUNDS: usize = 15;
-const FAULTS: u64 = 8192;
+const ROUNDS: usize = 31;
+const FAULTS: u64 = 4096;
 const FORKED: u64 = 50_000;
 const AREAS: u64 = 50_000;
 
@@ -58,21 +60,15 @@ fn fork() -> Result<Pair, Failure> {
 fn look_up() -> Result<(), Failure> {
     let computer = ours::computer(8192)?;
     let (process, mut addresses) = ours::many_areas(&computer, AREAS)?;
-    shuffle(&mut addresses);
-    let times = (0..ROUNDS).filter_map(|_| ours::look_up(&process, &addresses).ok());
-    let time = median(times.collect());
-    println!("{:<34} {time:>12.1?}   (at most 100 ns)", "look-up among 50,000 areas");
+    let middle = |look: &dyn Fn() -> Result<Duration, Failure>| {
+        median((0..ROUNDS).filter_map(|_| look().ok()).collect())
+    };
+    let in_order = middle(&|| ours::look_up(&process, &addresses));
+    ours::shuffle(&mut addresses);
+    let random = middle(&|| ours::look_up(&process, &addresses));
+    let locked = middle(&|| ours::lock_area(&process, &addresses));
+    println!("{:<34} {random:>12.1?}   (at most 100 ns)", "look-up among 50,000 areas");
+    println!("{:<34} {in_order:>12.1?}", "(the same, in order)");
+    println!("{:<34} {locked:>12.1?}", "(the same, and the area's lock)");
     Ok(())
-}
-
-/// A fixed order that no cache expects.
-fn shuffle<T>(items: &mut [T]) {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for last in (1..items.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let other = usize::try_from(state % (last as u64 + 1)).unwrap_or(0);
-        items.swap(last, other);
-    }
 }

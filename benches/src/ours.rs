@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use recto::soft::{Computer, ComputerConfig, Process};
+use crate::sys::Stopwatch;
 use recto::{ArenaConfig, MapFlags, MapRequest, PAGE_SIZE, Prot, VirtAddr};
 
 /// What can go wrong while a bench sets itself up.
@@ -25,6 +26,18 @@ fn page(start: VirtAddr, number: u64) -> Result<VirtAddr, Failure> {
     start.checked_add(number * PAGE_SIZE).ok_or_else(|| "past the end of the space".into())
 }
 
+/// Puts `items` into an order that no cache expects, always the same.
+pub fn shuffle<T>(items: &mut [T]) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for last in (1..items.len()).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let other = usize::try_from(state % (last as u64 + 1)).unwrap_or(0);
+        items.swap(last, other);
+    }
+}
+
 fn each(pages: u64, elapsed: Duration) -> Duration {
     elapsed / u32::try_from(pages).unwrap_or(u32::MAX)
 }
@@ -38,7 +51,7 @@ fn each(pages: u64, elapsed: Duration) -> Duration {
 pub fn write_fault(process: &Process, pages: u64) -> Result<Duration, Failure> {
     let bytes = pages * PAGE_SIZE;
     let start = process.mm().mmap(&MapRequest::anonymous(bytes, READ_WRITE))?;
-    let clock = Instant::now();
+    let clock = Stopwatch::start();
     for number in 0..pages {
         process.store(page(start, number)?, &[1])?;
     }
@@ -55,7 +68,7 @@ pub fn zero_page_fault(process: &Process, pages: u64) -> Result<Duration, Failur
     let bytes = pages * PAGE_SIZE;
     let start = process.mm().mmap(&MapRequest::anonymous(bytes, READ_WRITE))?;
     let mut byte = [0];
-    let clock = Instant::now();
+    let clock = Stopwatch::start();
     for number in 0..pages {
         process.load(page(start, number)?, &mut byte)?;
     }
@@ -73,7 +86,7 @@ pub fn clear_frame(computer: &Computer, frames: u64) -> Result<Duration, Failure
     let request = recto::frame::AllocRequest::zeroed(recto::frame::Purpose::Anon);
     let held: Result<Vec<_>, _> = (0..frames).map(|_| arena.alloc(request)).collect();
     let held = held?;
-    let clock = Instant::now();
+    let clock = Stopwatch::start();
     for folio in &held {
         arena.zero_frame(folio.pfn());
     }
@@ -101,7 +114,7 @@ pub fn many_areas(computer: &Arc<Computer>, areas: u64) -> Result<(Process, Vec<
 /// An area is not found.
 pub fn look_up(process: &Process, addresses: &[VirtAddr]) -> Result<Duration, Failure> {
     let tree = process.mm().mmap_lock().snapshot();
-    let clock = Instant::now();
+    let clock = Stopwatch::start();
     let mut found = 0;
     for addr in addresses {
         found += usize::from(tree.find(*addr).is_some());
@@ -111,6 +124,20 @@ pub fn look_up(process: &Process, addresses: &[VirtAddr]) -> Result<Duration, Fa
         return Err("an area was not found".into());
     }
     Ok(each(addresses.len() as u64, elapsed))
+}
+
+/// The time of one look-up of the area at each of `addresses`, as a fault does it: read-locked
+/// without the mmap lock, and unlocked.
+///
+/// # Errors
+/// An area is not found.
+pub fn lock_area(process: &Process, addresses: &[VirtAddr]) -> Result<Duration, Failure> {
+    let clock = Stopwatch::start();
+    for addr in addresses {
+        let locked = process.mm().mmap_lock().lock_vma_under_rcu(*addr);
+        drop(locked.map_err(|why| format!("an area was not locked: {why:?}"))?);
+    }
+    Ok(each(addresses.len() as u64, clock.elapsed()))
 }
 
 /// A process with `pages` anonymous pages written.
@@ -131,7 +158,7 @@ pub fn resident(computer: &Arc<Computer>, pages: u64) -> Result<Process, Failure
 /// # Errors
 /// What `fork` says.
 pub fn fork_time(process: &Process) -> Result<Duration, Failure> {
-    let clock = Instant::now();
+    let clock = Stopwatch::start();
     let child = process.fork()?;
     let elapsed = clock.elapsed();
     drop(child);
