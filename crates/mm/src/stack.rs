@@ -31,11 +31,17 @@ impl Mm {
         vma: &Arc<Vma>,
         addr: VirtAddr,
     ) -> Result<(), Errno> {
-        if vma.flags().contains(VmFlags::GROWSDOWN) {
-            vma::anon_vma_prepare(held, vma);
-        }
         let lowest = VirtAddr::new(self.sysctl().mmap_min_addr);
-        let plan = GrowPlan::decide(held, vma, addr, lowest).map_err(vma::GrowRefused::errno)?;
+        let decide = |held: &MmapWrite<'_, Guarded>| {
+            GrowPlan::decide(held, vma, addr, lowest).map_err(vma::GrowRefused::errno)
+        };
+        let mut plan = decide(held)?;
+        // Only a stack that may grow gets its place in the reverse map: with one it merges less.
+        if vma.anon_chain().is_none() {
+            drop(plan);
+            vma::anon_vma_prepare(held, vma);
+            plan = decide(held)?;
+        }
         let (grown, flags) = (plan.nr_grown(), plan.flags());
         if grown == 0 {
             plan.commit(held);

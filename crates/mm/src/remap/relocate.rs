@@ -159,11 +159,9 @@ impl Mm {
 
     /// `dontunmap_complete`: the source stays, empty and unlocked.
     fn empty_source(&self, held: &mut MmapWrite<'_, Guarded>, moving: &Move, placed: &Placed) {
-        let source = &moving.vma;
-        if placed.vma.range.contains_range(&source.range) {
-            // Never touched, it has become one area with its copy.
-            return;
-        }
+        let merged = placed.vma.range.contains_range(&moving.vma.range);
+        // Never touched, the source may have become one area with its copy: that is unlocked whole.
+        let source = if merged { &placed.vma } else { &moving.vma };
         let flags = source.flags() - VmFlags::LOCKED_MASK;
         let plan = match moving.from == Some(source.range) {
             true => ModifyPlan::emptied(held, source, flags),
