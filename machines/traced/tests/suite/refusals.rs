@@ -1,10 +1,9 @@
 //! What cannot be run says so, with the text and the status that a shell gives.
 
-mod support;
 
 use std::os::unix::fs::PermissionsExt;
 
-use support::{ARENA_FRAMES, scratch, skipped, unique};
+use crate::support::{ARENA_FRAMES, scratch, skipped, unique};
 use traced::{RunConfig, RunError};
 
 fn refusal(program: &str) -> Option<RunError> {
@@ -61,6 +60,6 @@ fn a_missing_interpreter_is_127() {
 fn an_exhausted_arena_kills_the_process_that_needs_more() {
     let line = "head -c 200000000 /dev/zero | sort -S 1G > /dev/null; echo $? >&2; exit 5";
     let config = RunConfig::new("sh", vec!["-c".into(), line.into()], 8192);
-    let Some(outcome) = support::run(&config) else { return };
+    let Some(outcome) = crate::support::run(&config) else { return };
     assert_eq!(outcome.ending, traced::Ending::Exited(5), "the others go on");
 }

@@ -1,13 +1,12 @@
 //! The host has nothing in a program but runs of the arena, runs of files, the vDSO family and the
 //! stub page; and nothing is left behind when the tracer dies.
 
-mod support;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{ARENA_FRAMES, compiled, run, scratch, skipped, unique};
+use crate::support::{ARENA_FRAMES, compiled, run, scratch, skipped, unique};
 use traced::{Ending, RunConfig};
 
 /// Why a line of the host's maps should not be there; `None` for one that may.
@@ -111,7 +110,7 @@ fn killing_the_tracer_leaves_nothing_behind() {
         list.display()
     );
     let mut tracer = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "run_what_the_environment_names", "--ignored", "--nocapture"])
+        .args(["--exact", "honesty::run_what_the_environment_names", "--ignored", "--nocapture"])
         .env("RECTO_TEST_LINE", &line)
         .spawn()
         .expect("this test again");

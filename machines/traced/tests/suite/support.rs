@@ -1,5 +1,4 @@
 //! What the tests of this machine share: native runs, traced runs, and reasons to skip.
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,23 +7,23 @@ use std::process::Command;
 use traced::{Ending, Outcome, RunConfig, RunError};
 
 /// 512 MiB.
-pub const ARENA_FRAMES: u64 = 1 << 17;
+pub(crate) const ARENA_FRAMES: u64 = 1 << 17;
 
 /// Says that a test is skipped, and why.
-pub fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     println!("skipped: {why}");
     eprintln!("skipped: {why}");
 }
 
 /// A directory of this test's own.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&directory).expect("a directory for the test");
     directory
 }
 
 /// Compiles a C program of `programs/`; `None`, with a word why, when there is no compiler.
-pub fn compiled(name: &str, flags: &[&str]) -> Option<PathBuf> {
+pub(crate) fn compiled(name: &str, flags: &[&str]) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(format!("{name}.c"));
     let tag: String = flags.concat().replace(['-', '/'], "_");
     let target = scratch("programs").join(format!("{name}{tag}{}", std::process::id()));
@@ -48,7 +47,7 @@ pub fn compiled(name: &str, flags: &[&str]) -> Option<PathBuf> {
 }
 
 /// Whether a program is there to be run.
-pub fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     let found = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|directory| directory.join(program).exists())
     });
@@ -60,11 +59,11 @@ pub fn is_installed(program: &str) -> bool {
 
 /// What a run printed, and how it ended: the status as a shell shows it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Printed {
+pub(crate) struct Printed {
     /// Standard output.
-    pub out: String,
+    pub(crate) out: String,
     /// Its status.
-    pub status: i32,
+    pub(crate) status: i32,
 }
 
 fn shell_line(words: &[&str], out: &Path) -> Vec<OsString> {
@@ -76,7 +75,7 @@ fn shell_line(words: &[&str], out: &Path) -> Vec<OsString> {
 }
 
 /// Runs a command natively.
-pub fn native(words: &[&str]) -> Printed {
+pub(crate) fn native(words: &[&str]) -> Printed {
     use std::os::unix::process::ExitStatusExt;
     let out = scratch("native").join(unique());
     let status = Command::new("sh").args(shell_line(words, &out)).status().expect("a shell");
@@ -86,7 +85,7 @@ pub fn native(words: &[&str]) -> Printed {
 }
 
 /// Runs a command on our page tables; `None`, with a word why, when this host does not let us.
-pub fn traced(words: &[&str]) -> Option<(Printed, Outcome)> {
+pub(crate) fn traced(words: &[&str]) -> Option<(Printed, Outcome)> {
     let out = scratch("traced").join(unique());
     let config = RunConfig::new("sh", shell_line(words, &out), ARENA_FRAMES);
     let outcome = run(&config)?;
@@ -99,7 +98,7 @@ pub fn traced(words: &[&str]) -> Option<(Printed, Outcome)> {
 }
 
 /// As [`traced::run`], with missing rights as a reason to skip.
-pub fn run(config: &RunConfig) -> Option<Outcome> {
+pub(crate) fn run(config: &RunConfig) -> Option<Outcome> {
     match traced::run(config) {
         Ok(outcome) => Some(outcome),
         Err(error @ (RunError::NotPermitted { .. } | RunError::NoFilter { .. })) => {
@@ -111,13 +110,13 @@ pub fn run(config: &RunConfig) -> Option<Outcome> {
 }
 
 /// Runs a command both ways and compares.
-pub fn same(words: &[&str]) {
+pub(crate) fn same(words: &[&str]) {
     let Some((ours, _)) = traced(words) else { return };
     assert_eq!(ours, native(words), "{words:?}");
 }
 
 /// A name that nobody else uses.
-pub fn unique() -> String {
+pub(crate) fn unique() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
