@@ -113,7 +113,7 @@ impl Runner for Traced {
     }
 
     fn offers(&self, need: &str) -> bool {
-        matches!(need, "process_vm" | "memfd" | "punch" | "tail")
+        matches!(need, "process_vm" | "memfd" | "punch" | "tail" | "guard")
     }
 
     fn start(&self, dir: &Path) -> Result<Box<dyn Subject>, Broken> {
