@@ -204,6 +204,9 @@ impl DevPagemap {
     /// Copies from page `pgoff`, from byte `offset` on; what lies beyond the end of the file reads
     /// as zero if its page begins before it. For machines that map nothing.
     ///
+    /// Unmaps nothing, so it may be called under a machine's own lock. Whoever gets `EFAULT` lets
+    /// go of everything and [asks for the size](DevPagemap::refresh_size).
+    ///
     /// # Errors
     /// What the host answered; `EFAULT` for a page beyond the end, `EBADF` if nobody has it open.
     pub fn copy_in(&self, pgoff: PgOff, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
@@ -220,7 +223,7 @@ impl DevPagemap {
             }
         }
         if nr_read < buf.len() {
-            let size = self.refresh_size_by(&*file)?;
+            let size = file.size_bytes()?;
             if pgoff.as_u64() >= size.div_ceil(PAGE_SIZE) {
                 return Err(Errno::EFAULT);
             }
@@ -240,7 +243,7 @@ impl DevPagemap {
             .bytes()
             .and_then(|page| page.checked_add(offset))
             .ok_or(Errno::EFAULT)?;
-        let size = self.refresh_size_by(&*file)?;
+        let size = file.size_bytes()?;
         if pgoff.as_u64() >= size.div_ceil(PAGE_SIZE) {
             return Err(Errno::EFAULT);
         }

@@ -303,6 +303,34 @@ fn machines_that_map_nothing_copy() {
 }
 
 #[test]
+fn a_copy_that_finds_the_page_gone_unmaps_nothing_itself() {
+    let space = DeviceSpace::new();
+    let content = MemoryFile::new(inode(1), 2 * PAGE_SIZE);
+    let file = dax(&space, &content);
+    let mm = FakeSpace::new();
+    let mapping = mm.mapping(BASE, 2, 0);
+    let _link = file
+        .pagemap()
+        .mappings()
+        .link(mapping, Sharing::Writable)
+        .unwrap();
+    mm.map(BASE + PAGE_SIZE, Pfn::new(FIRST_DEVICE_PFN + 1));
+    content.set_size(PAGE_SIZE);
+    let page = PgOff::new(1);
+    assert_eq!(
+        file.pagemap().copy_in(page, 0, &mut [0; 4]),
+        Err(Errno::EFAULT)
+    );
+    assert_eq!(
+        file.pagemap().copy_out(page, 0, &[0; 4]),
+        Err(Errno::EFAULT)
+    );
+    assert!(mm.mapped(BASE + PAGE_SIZE).is_some());
+    assert_eq!(file.pagemap().refresh_size(), Ok(PAGE_SIZE));
+    assert!(mm.mapped(BASE + PAGE_SIZE).is_none());
+}
+
+#[test]
 fn memory_calls_reach_the_host_file() {
     let space = DeviceSpace::new();
     let content = MemoryFile::new(inode(1), 4 * PAGE_SIZE);
