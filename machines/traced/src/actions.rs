@@ -29,7 +29,12 @@ impl Action {
     pub(crate) fn from_bytes(bytes: &[u8; ACTION_BYTES]) -> Self {
         let (words, _) = bytes.as_chunks::<8>();
         let word = |index: usize| words.get(index).map_or(0, |word| u64::from_le_bytes(*word));
-        Self { handler: word(0), flags: word(1), restorer: word(2), mask: word(3) }
+        Self {
+            handler: word(0),
+            flags: word(1),
+            restorer: word(2),
+            mask: word(3),
+        }
     }
 
     /// As it stands in memory.
@@ -105,7 +110,10 @@ impl Actions {
 
     /// What the host is told of an action of `signal`.
     pub(crate) fn for_host(signal: i32, own: Action) -> Action {
-        let mut action = Action { mask: own.mask & !OWNED, ..own };
+        let mut action = Action {
+            mask: own.mask & !OWNED,
+            ..own
+        };
         if signal_bit(signal) & OWNED != 0 {
             action.flags |= NODEFER;
             if own.handler == IGNORE {
@@ -125,9 +133,10 @@ impl Actions {
         if self.ignored & bit != 0 {
             action.handler = IGNORE;
         }
-        for (signals, blocked) in
-            [(self.masks_segv, libc::SIGSEGV), (self.masks_bus, libc::SIGBUS)]
-        {
+        for (signals, blocked) in [
+            (self.masks_segv, libc::SIGSEGV),
+            (self.masks_bus, libc::SIGBUS),
+        ] {
             if signals & bit != 0 {
                 action.mask |= signal_bit(blocked);
             }
@@ -137,7 +146,10 @@ impl Actions {
 
     /// The program becomes another: handlers are gone, what was ignored stays so.
     pub(crate) fn exec(&mut self) {
-        *self = Self { ignored: self.ignored, ..Self::default() };
+        *self = Self {
+            ignored: self.ignored,
+            ..Self::default()
+        };
     }
 }
 
@@ -170,8 +182,13 @@ impl Frames {
         if self.entered.len() == FRAMES_MAX {
             self.entered.remove(0);
         }
-        let alternate = alternate.map_or((0, 0), |(start, size)| (start, start.saturating_add(size)));
-        self.entered.push(Frame { stack, alternate, blocked });
+        let alternate =
+            alternate.map_or((0, 0), |(start, size)| (start, start.saturating_add(size)));
+        self.entered.push(Frame {
+            stack,
+            alternate,
+            blocked,
+        });
     }
 
     /// A handler returns by the frame at `frame`: what was blocked when it was entered.
@@ -201,7 +218,12 @@ mod tests {
     const HANDLER: u64 = 0x1234;
 
     fn action(handler: u64, flags: u64, mask: u64) -> Action {
-        Action { handler, flags, restorer: 7, mask }
+        Action {
+            handler,
+            flags,
+            restorer: 7,
+            mask,
+        }
     }
 
     #[test]

@@ -81,7 +81,11 @@ pub(crate) fn adopt(
     let space = Space::new(shared);
     let mm = Mm::create(config(shared, materials, &space, (tid, &areas)))
         .map_err(|_| Unadoptable::OutOfMemory)?;
-    let mut image = ImageFiles { tid, files, by_inode: HashMap::new() };
+    let mut image = ImageFiles {
+        tid,
+        files,
+        by_inode: HashMap::new(),
+    };
     for area in &areas {
         map_area(&mm, &mut image, area)?;
     }
@@ -106,11 +110,17 @@ fn config(
     let limits: Limits = limits::of(tid);
     let mmap_base = mmap_base(areas).map(VirtAddr::new);
     MmConfig {
-        layout: LayoutConfig { mmap_base, ..LayoutConfig::default() },
+        layout: LayoutConfig {
+            mmap_base,
+            ..LayoutConfig::default()
+        },
         limits,
         commit: Arc::clone(&materials.commit),
         policy: FaultPolicy::new(FILE_AROUND_PAGES, ANON_AROUND_PAGES),
-        sysctl: Sysctl { mmap_min_addr: limits::mmap_min_addr(), ..Sysctl::default() },
+        sysctl: Sysctl {
+            mmap_min_addr: limits::mmap_min_addr(),
+            ..Sysctl::default()
+        },
         devices: Arc::clone(&shared.devices),
         ..MmConfig::new(
             Arc::clone(&materials.arena),
@@ -123,7 +133,10 @@ fn config(
 fn mmap_base(areas: &[HostArea]) -> Option<u64> {
     let stack = areas.iter().find(|area| area.name == "[stack]")?;
     let below = areas.iter().filter(|area| area.end <= stack.start);
-    below.map(|area| area.end).max().filter(|end| *end > TASK_SIZE / 2)
+    below
+        .map(|area| area.end)
+        .max()
+        .filter(|end| *end > TASK_SIZE / 2)
 }
 
 /// The files of an image, each opened once.
@@ -178,18 +191,27 @@ fn map_area(mm: &Mm, files: &mut ImageFiles<'_>, area: &HostArea) -> Result<(), 
         } else {
             MapFlags::empty()
         };
-        debug_assert!(matches!(MapRequest::anonymous(len, area.prot).target, MapTarget::Anonymous));
+        debug_assert!(matches!(
+            MapRequest::anonymous(len, area.prot).target,
+            MapTarget::Anonymous
+        ));
         MapRequest::anonymous(len, area.prot).with(stack)
     };
-    mm.mmap(&request.fixed_at(at)).map(drop).map_err(|errno| match errno {
-        addr::Errno::ENOMEM => Unadoptable::OutOfMemory,
-        _ => Unadoptable::Strange("an area of the image cannot be made"),
-    })
+    mm.mmap(&request.fixed_at(at))
+        .map(drop)
+        .map_err(|errno| match errno {
+            addr::Errno::ENOMEM => Unadoptable::OutOfMemory,
+            _ => Unadoptable::Strange("an area of the image cannot be made"),
+        })
 }
 
 fn image_of(tid: Tid, regs: &Regs) -> Image {
     let ends = host_maps::ends(tid);
-    let start_stack = if ends.start_stack == 0 { regs.stack() } else { ends.start_stack };
+    let start_stack = if ends.start_stack == 0 {
+        regs.stack()
+    } else {
+        ends.start_stack
+    };
     let exe = std::fs::read_link(format!("/proc/{tid}/exe")).ok();
     Image {
         start_code: VirtAddr::new(ends.start_code),
@@ -241,14 +263,22 @@ fn copy(mm: &Mm, tid: Tid, start: u64, end: u64) -> Result<(), Unadoptable> {
         return Err(Unadoptable::Gone);
     }
     let written = mm.write_memory(VirtAddr::new(start), &bytes, Force::Forced);
-    if written == bytes.len() { Ok(()) } else { Err(Unadoptable::OutOfMemory) }
+    if written == bytes.len() {
+        Ok(())
+    } else {
+        Err(Unadoptable::OutOfMemory)
+    }
 }
 
 /// A page where nothing of the image is and no program puts anything of its own accord.
 fn stub_address(areas: &[HostArea]) -> Option<u64> {
     (0..64)
         .map(|page| stub::PREFERRED + page * stub::BYTES)
-        .find(|at| areas.iter().all(|area| at + stub::BYTES <= area.start || *at >= area.end))
+        .find(|at| {
+            areas
+                .iter()
+                .all(|area| at + stub::BYTES <= area.start || *at >= area.end)
+        })
 }
 
 /// Makes the keeper and lets it unmap everything but the host's own.
@@ -259,16 +289,28 @@ fn settle(
     (own, stub): (&[&HostArea], u64),
 ) -> Result<(), Unadoptable> {
     const NO_CALL: Unadoptable = Unadoptable::Strange("the vDSO makes no system call");
-    let vdso = own.iter().find(|area| area.name == "[vdso]").ok_or(NO_CALL)?;
+    let vdso = own
+        .iter()
+        .find(|area| area.name == "[vdso]")
+        .ok_or(NO_CALL)?;
     let mut code = vec![0u8; (vdso.end - vdso.start) as usize];
     let got = host_memory::read(tid, vdso.start, &mut code);
-    let syscall = code.get(..got).unwrap_or_default().windows(2).position(|two| two == [0x0f, 5]);
+    let syscall = code
+        .get(..got)
+        .unwrap_or_default()
+        .windows(2)
+        .position(|two| two == [0x0f, 5]);
     let instruction = vdso.start + syscall.ok_or(NO_CALL)? as u64;
     let mut keeper = Keeper::make_with_stub(&shared.workshop, tid, instruction, stub)?;
     let mut runs = Runs::default();
     for area in own {
         let (start, end, prot) = (area.start, area.end, area.prot);
-        runs.insert(Run { start, end, prot, backing: Backing::Host });
+        runs.insert(Run {
+            start,
+            end,
+            prot,
+            backing: Backing::Host,
+        });
     }
     runs.insert(stub_run(stub));
     for (start, end) in gaps_between(&runs, TASK_SIZE) {

@@ -21,16 +21,16 @@ pub(crate) fn access_of(code: &[u8], regs: &Regs, address: u64) -> Option<Access
     let info = factory.info(&instruction);
     let mut nearest: Option<(u64, Access)> = None;
     for memory in info.used_memory() {
-        let Some(access) = kind(memory.access()) else { continue };
+        let Some(access) = kind(memory.access()) else {
+            continue;
+        };
         // A gather or scatter touches one place an element; their index registers are not at hand,
         // so the first is as good as any.
         let start = memory.virtual_address(0, |register, _, _| value(regs, register))?;
         let distance = distance(start, memory.memory_size().size() as u64, address);
         let closer = match nearest {
             None => true,
-            Some((best, found)) => {
-                distance < best || (distance == best && found == Access::Read)
-            }
+            Some((best, found)) => distance < best || (distance == best && found == Access::Read),
         };
         if closer {
             nearest = Some((distance, access));
@@ -42,7 +42,11 @@ pub(crate) fn access_of(code: &[u8], regs: &Regs, address: u64) -> Option<Access
 /// How far `address` lies from `bytes` bytes at `start`.
 fn distance(start: u64, bytes: u64, address: u64) -> u64 {
     let offset = address.wrapping_sub(start);
-    if offset < bytes.max(1) { 0 } else { offset.min(start.wrapping_sub(address)) }
+    if offset < bytes.max(1) {
+        0
+    } else {
+        offset.min(start.wrapping_sub(address))
+    }
 }
 
 fn kind(access: OpAccess) -> Option<Access> {
@@ -68,7 +72,10 @@ fn value(regs: &Regs, register: Register) -> Option<u64> {
     if !register.is_gpr() {
         return Some(0);
     }
-    let full = regs.general().get(register.full_register().number()).copied()?;
+    let full = regs
+        .general()
+        .get(register.full_register().number())
+        .copied()?;
     Some(match register.size() {
         8 => full,
         4 => full & 0xffff_ffff,

@@ -62,7 +62,10 @@ impl Errands {
     }
 
     fn push(&self, errand: Errand, done: Option<Sender<()>>) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((errand, done));
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((errand, done));
         self.bell.ring();
     }
 

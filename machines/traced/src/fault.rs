@@ -8,8 +8,8 @@ use mm::{Cause, FaultError, FaultKind};
 use crate::decode;
 use crate::halt::{Halt, Next};
 use crate::memory::{Memory, Refused, Served, fault_of};
-use crate::sys::ptrace::{self, Regs, SignalInfo};
 use crate::sys::memory as host_memory;
+use crate::sys::ptrace::{self, Regs, SignalInfo};
 use crate::thread::{Repeat, Thread};
 
 const SEGV_MAPERR: i32 = 1;
@@ -62,13 +62,18 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
     }
     let began = Instant::now();
     let mut served = memory.serve(&fault_of(address, access, refused));
-    if let Served::No(FaultError { cause: Cause::Denied, .. }) = &served
+    if let Served::No(FaultError {
+        cause: Cause::Denied,
+        ..
+    }) = &served
         && (access, refused) == (Access::Write, Refused::Missing)
     {
         // Only a guess said that it was a write. If it was, the host will say so next time.
         served = memory.serve(&fault_of(address, Access::Read, refused));
     }
-    thread.process.count(|counts| counts.in_core += began.elapsed());
+    thread
+        .process
+        .count(|counts| counts.in_core += began.elapsed());
     finish(thread, &memory, address, served).map(Some)
 }
 
@@ -106,7 +111,9 @@ fn finish(
 /// The program's access failed: it gets the signal that Linux would send, or, if it blocks or
 /// ignores that one, is ended by it.
 fn deliver(thread: &mut Thread, error: &FaultError) -> Result<Next, Halt> {
-    let Some(code) = error.si_code() else { return Err(Halt::OutOfMemory) };
+    let Some(code) = error.si_code() else {
+        return Err(Halt::OutOfMemory);
+    };
     let signal = code.signal();
     let raw = signal.raw();
     let info = SignalInfo::fault(raw, code.raw(), error.addr.as_u64());
@@ -132,7 +139,9 @@ fn look_at_file_again(memory: &Memory, address: u64) {
         return;
     };
     let mut device = None;
-    memory.mm.translations(range, |run| device = Some(run.target));
+    memory
+        .mm
+        .translations(range, |run| device = Some(run.target));
     if let Some(mm::Target::Device(pfn)) = device
         && let Some(page) = memory.mm.devices().page(pfn)
     {
@@ -189,11 +198,17 @@ fn read_code(thread: &Thread, at: u64, code: &mut [u8; decode::INSTRUCTION_BYTES
 fn repeats(thread: &mut Thread, regs: &Regs, address: u64) -> bool {
     let instruction = regs.instruction();
     let times = match thread.repeat {
-        Repeat { address: a, instruction: i, times } if (a, i) == (address, instruction) => {
-            times + 1
-        }
+        Repeat {
+            address: a,
+            instruction: i,
+            times,
+        } if (a, i) == (address, instruction) => times + 1,
         _ => 0,
     };
-    thread.repeat = Repeat { address, instruction, times };
+    thread.repeat = Repeat {
+        address,
+        instruction,
+        times,
+    };
     times > REPEATS_MAX
 }

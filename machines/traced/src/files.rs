@@ -58,12 +58,18 @@ impl HostFile for OpenFile {
     }
 
     fn size_bytes(&self) -> Result<u64, Errno> {
-        self.file.metadata().map(|meta| meta.len()).map_err(|error| errno(error.into()))
+        self.file
+            .metadata()
+            .map(|meta| meta.len())
+            .map_err(|error| errno(error.into()))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
         if AT_HAND.get().is_none() {
-            return self.file.read_at(buf, offset).map_err(|error| errno(error.into()));
+            return self
+                .file
+                .read_at(buf, offset)
+                .map_err(|error| errno(error.into()));
         }
         descriptor::read_at_hand(self.file.as_fd(), offset, buf).map_err(|error| {
             AT_HAND.set(Some(Missed::Yes));
@@ -72,7 +78,9 @@ impl HostFile for OpenFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
-        self.file.write_at(bytes, offset).map_err(|error| errno(error.into()))
+        self.file
+            .write_at(bytes, offset)
+            .map_err(|error| errno(error.into()))
     }
 
     fn descriptor(&self) -> Option<i32> {
@@ -141,21 +149,29 @@ pub(crate) struct Files {
 
 impl core::fmt::Debug for Files {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Files").field("known", &self.known.len()).finish_non_exhaustive()
+        f.debug_struct("Files")
+            .field("known", &self.known.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Files {
     /// No files yet.
     pub(crate) fn new(devices: &Arc<DeviceSpace>) -> Self {
-        Self { devices: Arc::clone(devices), known: HashMap::new() }
+        Self {
+            devices: Arc::clone(devices),
+            known: HashMap::new(),
+        }
     }
 
     /// The file behind a descriptor, ready to be mapped.
     pub(crate) fn mappable(&mut self, descriptor: OwnedFd) -> Result<Mappable, Unmappable> {
         let file = File::from(descriptor);
-        let meta = file.metadata().map_err(|_| Unmappable::Refused(Errno::EBADF))?;
-        let flags = descriptor::open_flags(file.as_fd()).map_err(|e| Unmappable::Refused(errno(e)))?;
+        let meta = file
+            .metadata()
+            .map_err(|_| Unmappable::Refused(Errno::EBADF))?;
+        let flags =
+            descriptor::open_flags(file.as_fd()).map_err(|e| Unmappable::Refused(errno(e)))?;
         if flags & libc::O_PATH != 0 {
             return Err(Unmappable::Refused(Errno::EBADF));
         }
@@ -164,19 +180,29 @@ impl Files {
         if let Some(known) = self.find_open(inode, &file) {
             return Ok(known);
         }
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
-            .map_or_else(|_| String::new(), |path| path.to_string_lossy().into_owned());
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_or_else(
+            |_| String::new(),
+            |path| path.to_string_lossy().into_owned(),
+        );
         let rights = rights_of(&file, flags);
         let host_rights = match flags & libc::O_ACCMODE {
             libc::O_RDWR => HostRights::ReadWrite,
             _ => HostRights::Read,
         };
-        let open = Arc::new(OpenFile { file, inode, rights: host_rights });
+        let open = Arc::new(OpenFile {
+            file,
+            inode,
+            rights: host_rights,
+        });
         let host: Arc<dyn HostFile> = Arc::clone(&open) as Arc<dyn HostFile>;
         let dax = DaxFile::new(&self.devices, host).map_err(Unmappable::Refused)?;
         let mapped = dax.open_file(path);
         self.remember(inode, &open, &dax, &mapped, rights);
-        Ok(Mappable { dax, mapped, rights })
+        Ok(Mappable {
+            dax,
+            mapped,
+            rights,
+        })
     }
 
     /// The same open file, if it is mapped already: areas of it may merge.
@@ -207,13 +233,18 @@ impl Files {
         same.push(Known {
             mapped: Arc::downgrade(mapped),
             file: Arc::downgrade(open),
-            mappable: WeakMappable { dax: Arc::downgrade(dax), rights },
+            mappable: WeakMappable {
+                dax: Arc::downgrade(dax),
+                rights,
+            },
         });
     }
 
     /// Looks again how long a file is, after a program has changed that.
     pub(crate) fn note_resized(&self, descriptor: OwnedFd) {
-        let Ok(meta) = File::from(descriptor).metadata() else { return };
+        let Ok(meta) = File::from(descriptor).metadata() else {
+            return;
+        };
         if let Some(pagemap) = self.devices.find(inode_of(&meta)) {
             pagemap.resized(meta.len());
         }
@@ -222,7 +253,11 @@ impl Files {
 
 /// Which file it is.
 pub(crate) fn inode_of(meta: &std::fs::Metadata) -> InodeId {
-    InodeId { major: libc::major(meta.dev()), minor: libc::minor(meta.dev()), ino: meta.ino() }
+    InodeId {
+        major: libc::major(meta.dev()),
+        minor: libc::minor(meta.dev()),
+        ino: meta.ino(),
+    }
 }
 
 fn check_kind(file: &File, meta: &std::fs::Metadata, flags: i32) -> Result<(), Unmappable> {

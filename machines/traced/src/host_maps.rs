@@ -61,7 +61,10 @@ impl HostArea {
 /// All areas of a process; empty when it is gone.
 pub(crate) fn areas(tid: Tid) -> Vec<HostArea> {
     let text = std::fs::read(format!("/proc/{tid}/maps")).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().filter_map(HostArea::parse).collect()
+    String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(HostArea::parse)
+        .collect()
 }
 
 /// The ends of the image, of `/proc/PID/stat`.
@@ -87,10 +90,16 @@ pub(crate) fn ends(tid: Tid) -> Ends {
 
 fn parse_ends(stat: &str) -> Ends {
     // The name may hold anything; the fields after it are numbers, the first being field 3.
-    let fields: Vec<&str> =
-        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace()
+        .collect();
     let field = |number: usize| {
-        fields.get(number - 3).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0)
+        fields
+            .get(number - 3)
+            .and_then(|word| word.parse::<u64>().ok())
+            .unwrap_or(0)
     };
     Ends {
         start_code: field(26),

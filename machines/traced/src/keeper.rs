@@ -29,7 +29,12 @@ impl Workshop {
         arena: BorrowedFd<'_>,
     ) -> Result<Self, HostError> {
         let stub = descriptor::sealed_file(c"recto-stub", &stub::page())?;
-        Ok(Self { listener, cookie, stub, arena: arena.try_clone_to_owned()? })
+        Ok(Self {
+            listener,
+            cookie,
+            stub,
+            arena: arena.try_clone_to_owned()?,
+        })
     }
 
     /// Serves a task that has just been resumed into the install call.
@@ -69,7 +74,11 @@ impl Workshop {
         ptrace::set_signal_mask(tid, u64::MAX)?;
         let mut asking = *regs;
         let instruction = regs.instruction().wrapping_sub(SYSCALL_BYTES);
-        asking.jump_to_call(instruction, INSTALL_CALL, [self.cookie.word(), 0, 0, 0, 0, 0]);
+        asking.jump_to_call(
+            instruction,
+            INSTALL_CALL,
+            [self.cookie.word(), 0, 0, 0, 0, 0],
+        );
         ptrace::set_registers(tid, &asking)?;
         ptrace::resume_to_call_edge(tid, 0)?;
         expect(tid, Stop::CallEdge)?;
@@ -94,7 +103,9 @@ const STRAY_STOPS: u32 = 64;
 
 fn is_dead(tid: Tid) -> bool {
     let path = format!("/proc/{tid}/stat");
-    let Ok(stat) = std::fs::read_to_string(path) else { return true };
+    let Ok(stat) = std::fs::read_to_string(path) else {
+        return true;
+    };
     let after_name = stat.rsplit(')').next().unwrap_or("");
     matches!(after_name.split_whitespace().next(), Some("Z" | "X"))
 }
@@ -198,7 +209,9 @@ impl Keeper {
         regs.set_call(INSTALL_CALL, [workshop.cookie.word(), 0, 0, 0, 0, 0]);
         ptrace::set_registers(tid, &regs)?;
         ptrace::resume_to_call_edge(tid, 0)?;
-        let lowest = Place::Lowest { close_on_exec: true };
+        let lowest = Place::Lowest {
+            close_on_exec: true,
+        };
         workshop.serve_install(tid, workshop.stub.as_fd(), lowest)?;
         expect(tid, Stop::CallEdge)?;
         let descriptor = ptrace::registers(tid)?.result();
@@ -224,7 +237,11 @@ impl Keeper {
     /// arena's.
     fn settle(workshop: &Workshop, tid: Tid, stub: u64) -> Result<Self, Gone> {
         let rest = rest_at(tid, stub)?;
-        let mut keeper = Self { tid, rest, arena: 0 };
+        let mut keeper = Self {
+            tid,
+            rest,
+            arena: 0,
+        };
         keeper.call(libc::SYS_setsid, [0; 6])?;
         keeper.call(libc::SYS_close_range, [0, u64::from(u32::MAX), 0, 0, 0, 0])?;
         keeper.arena = keeper.install(workshop, workshop.arena.as_fd())?;
@@ -261,7 +278,9 @@ impl Keeper {
         regs.set_call(INSTALL_CALL, [workshop.cookie.word(), 0, 0, 0, 0, 0]);
         ptrace::set_registers(self.tid, &regs)?;
         ptrace::resume(self.tid, 0)?;
-        let lowest = Place::Lowest { close_on_exec: true };
+        let lowest = Place::Lowest {
+            close_on_exec: true,
+        };
         workshop.serve_install(self.tid, descriptor, lowest)?;
         expect(self.tid, Stop::Seccomp)?;
         u32::try_from(ptrace::stub_result(self.tid)?).map_err(|_| Gone)

@@ -59,7 +59,13 @@ pub(crate) enum Served {
 impl Memory {
     /// A memory of `mm`, cached in `space`, whose stub page is at `stub`.
     pub(crate) fn new(mm: MmUser, space: Arc<Space>, stub: u64) -> Self {
-        Self { mm, space, stub, frozen: Cell::new(Frozen::No), held: RefCell::new(Vec::new()) }
+        Self {
+            mm,
+            space,
+            stub,
+            frozen: Cell::new(Frozen::No),
+            held: RefCell::new(Vec::new()),
+        }
     }
 
     /// Our side, as faults take it.
@@ -108,7 +114,9 @@ impl Memory {
     /// rights `wanted`.
     fn first_untranslated(&self, start: u64, end: u64, wanted: Prot) -> Option<u64> {
         let first_page = VirtAddr::new(start).align_down();
-        let Some(range) = VirtAddr::new(end).align_up().and_then(|end| VirtRange::new(first_page, end))
+        let Some(range) = VirtAddr::new(end)
+            .align_up()
+            .and_then(|end| VirtRange::new(first_page, end))
         else {
             return Some(start);
         };
@@ -126,7 +134,9 @@ impl Memory {
     pub(crate) fn make_ready(&self, start: u64, end: u64, access: Access) -> Result<(), Pending> {
         let end = end.min(TASK_SIZE);
         let wanted = rights_for(access);
-        let Some(first) = self.space.first_refused(start, end, wanted) else { return Ok(()) };
+        let Some(first) = self.space.first_refused(start, end, wanted) else {
+            return Ok(());
+        };
         let mut at = first;
         while at < end {
             match self.first_untranslated(at, end, wanted) {
@@ -166,7 +176,9 @@ impl Memory {
         let low = start & !(WINDOW_BYTES - 1);
         let high = end.saturating_add(WINDOW_BYTES - 1) & !(WINDOW_BYTES - 1);
         let low = VirtAddr::new(low);
-        let Some(window) = VirtRange::new(low, VirtAddr::new(high.min(TASK_SIZE))) else { return };
+        let Some(window) = VirtRange::new(low, VirtAddr::new(high.min(TASK_SIZE))) else {
+            return;
+        };
         let mut result = Ok(());
         self.mm.translations(window, |run| {
             let touches = run.range.start().as_u64() < end && run.range.end().as_u64() > start;
@@ -174,7 +186,7 @@ impl Memory {
                 result = self.fill_run(&run);
             }
         });
-    if result == Err(Unfilled::Refused(libc::ENOMEM)) {
+        if result == Err(Unfilled::Refused(libc::ENOMEM)) {
             // Too many host areas: begin afresh. What is missing is filled when it is touched.
             self.space.forget(0, u64::MAX);
         }

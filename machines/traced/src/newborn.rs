@@ -36,14 +36,23 @@ pub(crate) fn prepare(
         let space = Space::new(&tree.shared);
         let mmu = Arc::clone(&space) as Arc<dyn machine::Mmu>;
         let mm = memory.mm.fork(&ForkConfig { mmu });
-        let Ok(mm) = mm else { return crate::calls::skip(thread, -i64::from(libc::ENOMEM)) };
+        let Ok(mm) = mm else {
+            return crate::calls::skip(thread, -i64::from(libc::ENOMEM));
+        };
         memory.frozen.set(Frozen::By(thread.tid));
         Some((mm, space))
     } else {
         None
     };
-    thread.process.count(|counts| counts.forks += u64::from(kind != Kin::Thread));
-    thread.phase = Phase::Forking(Box::new(Fork { child, kind, child_tid_at, clear_tid_at }));
+    thread
+        .process
+        .count(|counts| counts.forks += u64::from(kind != Kin::Thread));
+    thread.phase = Phase::Forking(Box::new(Fork {
+        child,
+        kind,
+        child_tid_at,
+        clear_tid_at,
+    }));
     Ok(Next::ToCallEdge)
 }
 
@@ -82,7 +91,11 @@ pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     if let Some(at) = early {
         tree.early.swap_remove(at);
         let outcome = on_first_stop(tree, &mut newborn, Stop::Attention);
-        tree.go_on(&mut newborn, outcome, crate::thread::Redo::Stop(Stop::Attention));
+        tree.go_on(
+            &mut newborn,
+            outcome,
+            crate::thread::Redo::Stop(Stop::Attention),
+        );
     }
     tree.threads.insert(child, newborn);
     if copied {
@@ -117,7 +130,9 @@ pub(crate) fn on_first_stop(
     let Phase::Newborn(birth) = std::mem::replace(&mut thread.phase, Phase::Running) else {
         return Ok(Next::Resume);
     };
-    let Some(birth) = birth else { return Ok(Next::Resume) };
+    let Some(birth) = birth else {
+        return Ok(Next::Resume);
+    };
     let memory = thread.memory();
     if birth.fork.child.is_some() {
         let keeper = Keeper::make(&tree.shared.workshop, thread.tid, memory.stub);
@@ -128,7 +143,9 @@ pub(crate) fn on_first_stop(
         if let Some(at) = birth.fork.child_tid_at {
             // The kernel's own write met a write-protected page, and was lost.
             let number = thread.tid.raw().to_le_bytes();
-            memory.mm.write_memory(VirtAddr::new(at), &number, Force::Plain);
+            memory
+                .mm
+                .write_memory(VirtAddr::new(at), &number, Force::Plain);
             memory.fill(at, at.saturating_add(4));
         }
     }

@@ -42,7 +42,11 @@ struct Workers {
 impl Pool {
     /// A pool without threads.
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), next: 0, workers: None }
+        Self {
+            shared: Arc::clone(shared),
+            next: 0,
+            workers: None,
+        }
     }
 
     /// Lets a worker perform the request; its end comes as an errand. `None` when no worker can be
@@ -52,7 +56,9 @@ impl Pool {
             self.workers = start(&self.shared);
         }
         let ticket = Ticket(self.next);
-        let Some(workers) = &self.workers else { return Err(request) };
+        let Some(workers) = &self.workers else {
+            return Err(request);
+        };
         self.next += 1;
         match workers.requests.send((ticket, request)) {
             Ok(()) => Ok(ticket),
@@ -82,11 +88,17 @@ fn start(shared: &Arc<Shared>) -> Option<Workers> {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok((ticket, request)) = next else { return };
                 let obtained = request.perform();
-                let Some(shared) = shared.upgrade() else { return };
-                shared.errands.post(Errand::Obtained(Done { ticket, obtained }));
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                shared
+                    .errands
+                    .post(Errand::Obtained(Done { ticket, obtained }));
             }
         };
-        let thread = std::thread::Builder::new().name(format!("recto-io-{number}")).spawn(work);
+        let thread = std::thread::Builder::new()
+            .name(format!("recto-io-{number}"))
+            .spawn(work);
         threads.extend(thread);
     }
     (!threads.is_empty()).then_some(Workers { requests, threads })

@@ -42,11 +42,18 @@ fn statm(mm: &Mm) -> String {
     let text = pages_up(image.end_code).saturating_sub(image.start_code.as_u64() >> PAGE_SHIFT);
     let shared = stats.rss.file + stats.rss.shmem;
     let data = stats.pages.data + stats.pages.stack;
-    format!("{} {} {shared} {text} 0 {data} 0\n", stats.pages.total, stats.rss.resident())
+    format!(
+        "{} {} {shared} {text} 0 {data} 0\n",
+        stats.pages.total,
+        stats.rss.resident()
+    )
 }
 
 fn strings(mm: &Mm, start: VirtAddr, end: VirtAddr) -> Vec<u8> {
-    let bytes = end.as_u64().saturating_sub(start.as_u64()).min(STRINGS_BYTES_MAX);
+    let bytes = end
+        .as_u64()
+        .saturating_sub(start.as_u64())
+        .min(STRINGS_BYTES_MAX);
     let mut text = vec![0; bytes as usize];
     let got = mm.read_memory(start, &mut text, Force::Forced);
     text.truncate(got);

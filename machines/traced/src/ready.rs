@@ -31,12 +31,7 @@ pub(crate) fn operands(
     Ok(())
 }
 
-fn one(
-    thread: &mut Thread,
-    memory: &Memory,
-    regs: &Regs,
-    operand: &Operand,
-) -> Result<(), Halt> {
+fn one(thread: &mut Thread, memory: &Memory, regs: &Regs, operand: &Operand) -> Result<(), Halt> {
     match *operand {
         Operand::Buffer(flow, at, length) => {
             let bytes = bytes_of(thread, memory, regs, length)?;
@@ -107,10 +102,17 @@ pub(crate) fn buffer(
     if start == 0 || bytes == 0 || start >= TASK_SIZE {
         return Ok(());
     }
-    let end = start.saturating_add(bytes.min(TRANSFER_BYTES_MAX)).min(TASK_SIZE);
+    let end = start
+        .saturating_add(bytes.min(TRANSFER_BYTES_MAX))
+        .min(TASK_SIZE);
     let access = flow.access();
     memory.make_ready(start, end, access)?;
-    if flow == Flow::InOut && memory.space.first_refused(start, end, Prot::WRITE).is_some() {
+    if flow == Flow::InOut
+        && memory
+            .space
+            .first_refused(start, end, Prot::WRITE)
+            .is_some()
+    {
         memory.make_ready(start, end, Access::Read)?;
     }
     thread.note_in_flight(start, end, access);
@@ -130,7 +132,11 @@ fn text(memory: &Memory, thread: &mut Thread, start: u64) -> Result<(), Halt> {
         memory.make_ready(at, at + 1, Access::Read)?;
         // A string that would have to be longer than any path to leave what is ready has its zero
         // there, or is refused by the kernel.
-        if memory.space.first_refused(at, start.saturating_add(PAGE_SIZE), Prot::READ).is_none() {
+        if memory
+            .space
+            .first_refused(at, start.saturating_add(PAGE_SIZE), Prot::READ)
+            .is_none()
+        {
             return Ok(());
         }
         let bytes = page.get_mut(..(end - at) as usize).unwrap_or_default();
@@ -241,15 +247,15 @@ pub(crate) fn read(
 }
 
 /// As [`read`], up to the end of the page if what follows is not there.
-fn read_some(
-    thread: &Thread,
-    memory: &Memory,
-    start: u64,
-    out: &mut [u8],
-) -> Result<usize, Halt> {
+fn read_some(thread: &Thread, memory: &Memory, start: u64, out: &mut [u8]) -> Result<usize, Halt> {
     let in_page = (PAGE_SIZE - start % PAGE_SIZE) as usize;
     let part = in_page.min(out.len());
-    read(thread, memory, start, out.get_mut(..part).unwrap_or_default())
+    read(
+        thread,
+        memory,
+        start,
+        out.get_mut(..part).unwrap_or_default(),
+    )
 }
 
 /// Copies to the program's memory; whether all of it could be written.

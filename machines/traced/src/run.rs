@@ -145,7 +145,10 @@ impl RunError {
 }
 
 fn host(what: &'static str) -> impl FnOnce(HostError) -> RunError {
-    move |error| RunError::Host { what, text: error.to_string() }
+    move |error| RunError::Host {
+        what,
+        text: error.to_string(),
+    }
 }
 
 /// Runs a program, and all that it starts, until the last of them has ended. The calling thread
@@ -154,8 +157,11 @@ fn host(what: &'static str) -> impl FnOnce(HostError) -> RunError {
 /// # Errors
 /// When the program could not be started. What happens to it afterwards is an [`Outcome`].
 pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
-    let arena = Arena::new(ArenaConfig::memfd(config.arena_frames))
-        .map_err(|error| RunError::NoMemory { text: error.to_string() })?;
+    let arena = Arena::new(ArenaConfig::memfd(config.arena_frames)).map_err(|error| {
+        RunError::NoMemory {
+            text: error.to_string(),
+        }
+    })?;
     let nr_descriptors = descriptor::raise_limit();
     let cookie = Cookie::random().map_err(host("random numbers"))?;
     let plan = Launch {
@@ -187,7 +193,9 @@ pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
 }
 
 fn not_permitted(error: HostError) -> RunError {
-    RunError::NotPermitted { text: error.to_string() }
+    RunError::NotPermitted {
+        text: error.to_string(),
+    }
 }
 
 fn start(
@@ -197,9 +205,9 @@ fn start(
     (bell, cookie): (&Arc<Bell>, Cookie),
 ) -> Result<Outcome, RunError> {
     let listener = listener_of(root)?;
-    let fd = arena
-        .fd()
-        .ok_or_else(|| RunError::NoMemory { text: "the arena is no file".to_owned() })?;
+    let fd = arena.fd().ok_or_else(|| RunError::NoMemory {
+        text: "the arena is no file".to_owned(),
+    })?;
     let workshop = Workshop::new(listener, cookie, fd).map_err(host("the stub page"))?;
     let shared = Arc::new(Shared {
         workshop,
@@ -219,7 +227,10 @@ fn start(
         (None, End::Exited(status)) => Ending::Exited(status),
         (None, End::Killed(signal)) => Ending::Killed(signal),
     };
-    Ok(Outcome { ending, stats: ended.stats })
+    Ok(Outcome {
+        ending,
+        stats: ended.stats,
+    })
 }
 
 fn unadoptable(config: &RunConfig, reason: Unadoptable) -> RunError {
@@ -229,19 +240,26 @@ fn unadoptable(config: &RunConfig, reason: Unadoptable) -> RunError {
             program,
             text: "32-bit programs are not supported".to_owned(),
         },
-        Unadoptable::OutOfMemory => {
-            RunError::NoMemory { text: format!("no room for the image of {program}") }
-        }
-        Unadoptable::Gone => {
-            RunError::Host { what: "start", text: "the program was killed".to_owned() }
-        }
-        Unadoptable::Strange(what) => RunError::Host { what: "start", text: what.to_owned() },
+        Unadoptable::OutOfMemory => RunError::NoMemory {
+            text: format!("no room for the image of {program}"),
+        },
+        Unadoptable::Gone => RunError::Host {
+            what: "start",
+            text: "the program was killed".to_owned(),
+        },
+        Unadoptable::Strange(what) => RunError::Host {
+            what: "start",
+            text: what.to_owned(),
+        },
     }
 }
 
 /// Waits for the new task's report that it is under the filter, and takes the listener.
 fn listener_of(root: Tid) -> Result<Listener, RunError> {
-    let lost = || RunError::Host { what: "start", text: "the new process died".to_owned() };
+    let lost = || RunError::Host {
+        what: "start",
+        text: "the new process died".to_owned(),
+    };
     loop {
         match wait::one(root).map_err(|Gone| lost())? {
             Stop::Seccomp => break,
@@ -254,7 +272,11 @@ fn listener_of(root: Tid) -> Result<Listener, RunError> {
     let value = regs.argument(0) as i32;
     match Report::from_word(regs.argument(1)) {
         Some(Report::Listening) => {}
-        _ => return Err(RunError::NoFilter { text: HostError::new(value).to_string() }),
+        _ => {
+            return Err(RunError::NoFilter {
+                text: HostError::new(value).to_string(),
+            });
+        }
     }
     let task = descriptor::open_task(root).map_err(host("pidfd_open"))?;
     let listener = descriptor::take(task.as_fd(), value).map_err(host("pidfd_getfd"))?;
@@ -265,7 +287,10 @@ fn listener_of(root: Tid) -> Result<Listener, RunError> {
 /// Lets the new task go on until the program has been executed, or could not be.
 fn until_exec(config: &RunConfig, root: Tid) -> Result<(), RunError> {
     let program = config.program.to_string_lossy().into_owned();
-    let lost = || RunError::Host { what: "start", text: "the new process died".to_owned() };
+    let lost = || RunError::Host {
+        what: "start",
+        text: "the new process died".to_owned(),
+    };
     loop {
         match wait::one(root).map_err(|Gone| lost())? {
             Stop::Exec => return Ok(()),
@@ -325,7 +350,13 @@ fn candidates(config: &RunConfig) -> Vec<CString> {
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
     std::env::split_paths(&path)
-        .map(|directory| if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory })
+        .map(|directory| {
+            if directory.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                directory
+            }
+        })
         .filter_map(|directory| {
             CString::new(directory.join(&config.program).into_os_string().into_vec()).ok()
         })
@@ -334,7 +365,8 @@ fn candidates(config: &RunConfig) -> Vec<CString> {
 
 fn arguments(config: &RunConfig) -> Vec<CString> {
     let all = std::iter::once(&config.program).chain(&config.arguments);
-    all.filter_map(|argument| CString::new(argument.as_bytes()).ok()).collect()
+    all.filter_map(|argument| CString::new(argument.as_bytes()).ok())
+        .collect()
 }
 
 fn environment(config: &RunConfig) -> Vec<CString> {

@@ -46,7 +46,12 @@ pub(crate) struct Run {
 impl Run {
     fn part(self, start: u64, end: u64) -> Self {
         let backing = self.backing.advanced(start - self.start);
-        Self { start, end, prot: self.prot, backing }
+        Self {
+            start,
+            end,
+            prot: self.prot,
+            backing,
+        }
     }
 
     fn continues(&self, before: &Self) -> bool {
@@ -70,7 +75,10 @@ impl Runs {
 
     /// How many pages are mapped.
     pub(crate) fn nr_pages(&self) -> u64 {
-        self.by_start.values().map(|run| (run.end - run.start) / PAGE_SIZE).sum()
+        self.by_start
+            .values()
+            .map(|run| (run.end - run.start) / PAGE_SIZE)
+            .sum()
     }
 
     /// The run at `address`.
@@ -113,7 +121,11 @@ impl Runs {
         {
             let before = *before;
             self.by_start.remove(&before.start);
-            run = Run { start: before.start, backing: before.backing, ..run };
+            run = Run {
+                start: before.start,
+                backing: before.backing,
+                ..run
+            };
         }
         if let Some(after) = self.by_start.get(&run.end).copied()
             && after.continues(&run)
@@ -188,7 +200,10 @@ impl Runs {
             .filter(|run| run.backing != Backing::Host && run.prot.contains(Prot::WRITE))
             .collect();
         for part in parts {
-            self.insert(Run { prot: part.prot - Prot::WRITE, ..part });
+            self.insert(Run {
+                prot: part.prot - Prot::WRITE,
+                ..part
+            });
         }
     }
 }

@@ -54,7 +54,9 @@ pub(crate) fn enter_handler(thread: &mut Thread, signal: i32) -> Result<(), Halt
     }
     let stack = ptrace::registers(thread.tid)?.stack();
     make_frame_ready(thread, stack)?;
-    thread.frames.enter(stack, thread.alternate_stack, thread.blocked_owned);
+    thread
+        .frames
+        .enter(stack, thread.alternate_stack, thread.blocked_owned);
     thread.blocked_owned |= actions.blocked_by(signal);
     Ok(())
 }

@@ -84,9 +84,7 @@ impl Held {
 
     fn map(&mut self, run: Run) -> Result<(), Unfilled> {
         let (descriptor, offset) = match run.backing {
-            Backing::Arena(offset) => {
-                (self.keeper.as_ref().ok_or(Unfilled::Dead)?.arena(), offset)
-            }
+            Backing::Arena(offset) => (self.keeper.as_ref().ok_or(Unfilled::Dead)?.arena(), offset),
             Backing::File(descriptor, offset) => (descriptor, offset),
             Backing::Host => return Err(Unfilled::NoSuchPage),
         };
@@ -96,9 +94,17 @@ impl Held {
         };
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED | populate) as u64;
         let bytes = run.end - run.start;
-        let arguments =
-            [run.start, bytes, host_bits(run.prot), flags, u64::from(descriptor), offset];
-        let answer = self.call(libc::SYS_mmap, arguments).map_err(|Gone| Unfilled::Dead)?;
+        let arguments = [
+            run.start,
+            bytes,
+            host_bits(run.prot),
+            flags,
+            u64::from(descriptor),
+            offset,
+        ];
+        let answer = self
+            .call(libc::SYS_mmap, arguments)
+            .map_err(|Gone| Unfilled::Dead)?;
         if answer != run.start as i64 {
             self.runs.remove(run.start, run.end);
             return Err(Unfilled::Refused(answer.unsigned_abs() as i32));
@@ -229,7 +235,11 @@ impl Space {
     ) -> Result<(), Unfilled> {
         let mut held = self.held.lock();
         let (start, end) = (range.start().as_u64(), range.end().as_u64());
-        if held.runs.within(start, end).any(|run| run.backing == Backing::Host) {
+        if held
+            .runs
+            .within(start, end)
+            .any(|run| run.backing == Backing::Host)
+        {
             return Err(Unfilled::StubInTheWay);
         }
         if held.runs.len() >= NR_RUNS_MAX {
@@ -238,7 +248,12 @@ impl Space {
         }
         let backing = held.backing(&self.shared, target, prot)?;
         held.counts.nr_fills += 1;
-        held.map(Run { start, end, prot, backing })
+        held.map(Run {
+            start,
+            end,
+            prot,
+            backing,
+        })
     }
 
     /// Makes the host forget `[start, end)`.
@@ -271,7 +286,11 @@ impl Space {
             return self.flush_here(kind, ranges);
         }
         if let Some(space) = self.this.get().and_then(std::sync::Weak::upgrade) {
-            self.shared.errands.send(Errand::Flush { space, kind, ranges: ranges.to_vec() });
+            self.shared.errands.send(Errand::Flush {
+                space,
+                kind,
+                ranges: ranges.to_vec(),
+            });
         }
     }
 }
@@ -280,9 +299,10 @@ impl Space {
 fn spans(flush: &Flush<'_>) -> Vec<(u64, u64)> {
     match flush.scope {
         FlushScope::Space => vec![(0, u64::MAX)],
-        FlushScope::Ranges(ranges) => {
-            ranges.iter().map(|range| (range.start().as_u64(), range.end().as_u64())).collect()
-        }
+        FlushScope::Ranges(ranges) => ranges
+            .iter()
+            .map(|range| (range.start().as_u64(), range.end().as_u64()))
+            .collect(),
     }
 }
 
@@ -302,7 +322,10 @@ impl Mmu for Space {
     fn flush_tlb(&self, flush: &Flush<'_>) {
         match flush.scope {
             FlushScope::Ranges([range]) => {
-                self.flush(flush.kind, &[(range.start().as_u64(), range.end().as_u64())]);
+                self.flush(
+                    flush.kind,
+                    &[(range.start().as_u64(), range.end().as_u64())],
+                );
             }
             _ => self.flush(flush.kind, &spans(flush)),
         }
@@ -311,7 +334,9 @@ impl Mmu for Space {
     /// A page that is filled is exchanged by one host call; one that is not stays so.
     fn replace(&self, addr: VirtAddr, new: Translation) {
         let start = addr.align_down().as_u64();
-        let Some(range) = VirtRange::page_of(addr) else { return };
+        let Some(range) = VirtRange::page_of(addr) else {
+            return;
+        };
         if !self.shared.errands.is_tracing_thread() {
             return self.flush(FlushKind::Forget, &[(start, range.end().as_u64())]);
         }
@@ -330,7 +355,11 @@ impl Mmu for Space {
 
 fn target_of(translation: Translation) -> Option<Target> {
     let pfn = translation.pfn;
-    Some(if object::device::is_device(pfn) { Target::Device(pfn) } else { Target::Arena(pfn) })
+    Some(if object::device::is_device(pfn) {
+        Target::Device(pfn)
+    } else {
+        Target::Arena(pfn)
+    })
 }
 
 /// The spans that hold nothing of the host's own, given the runs that do.

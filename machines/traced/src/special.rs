@@ -16,7 +16,10 @@ impl Special {
     /// The mapping that `/proc/PID/maps` calls `name`.
     pub(crate) fn named(name: &str) -> Arc<dyn VmOps> {
         let known = ["[vdso]", "[vvar]", "[vvar_vclock]"];
-        let name = known.into_iter().find(|known| *known == name).unwrap_or("[vdso]");
+        let name = known
+            .into_iter()
+            .find(|known| *known == name)
+            .unwrap_or("[vdso]");
         Arc::new(Self { name })
     }
 }

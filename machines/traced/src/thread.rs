@@ -244,8 +244,10 @@ impl Thread {
             if flight.access != Access::Write {
                 continue;
             }
-            let (start, end) =
-                (addr::VirtAddr::new(flight.start).align_down(), addr::VirtAddr::new(flight.end));
+            let (start, end) = (
+                addr::VirtAddr::new(flight.start).align_down(),
+                addr::VirtAddr::new(flight.end),
+            );
             if let Some(range) = end.align_up().and_then(|end| VirtRange::new(start, end)) {
                 self.pins.push(memory.mm.pin_range(range, Access::Write));
             }

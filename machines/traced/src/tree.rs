@@ -96,7 +96,8 @@ impl Tree {
         let root = self.root;
         let memory = adopt::adopt(&self.shared, &self.materials, &mut self.files, root)?;
         let process = Process::new(root, Rc::new(memory), program_of(root));
-        self.threads.insert(root, Thread::new(root, &process, Phase::Running));
+        self.threads
+            .insert(root, Thread::new(root, &process, Phase::Running));
         ptrace::resume(root, 0).map_err(|Gone| Unadoptable::Gone)
     }
 
@@ -110,7 +111,11 @@ impl Tree {
             }
         }
         let end = self.root_end.unwrap_or(End::Killed(libc::SIGKILL));
-        Ended { end, asked_by: self.ending, stats: self.stats }
+        Ended {
+            end,
+            asked_by: self.ending,
+            stats: self.stats,
+        }
     }
 
     fn on_stop(&mut self, tid: Tid, stop: Stop) {
@@ -152,7 +157,9 @@ impl Tree {
         let began = Instant::now();
         let outcome = self.answer(&mut thread, stop);
         self.go_on(&mut thread, outcome, Redo::Stop(stop));
-        thread.process.count(|counts| counts.in_machine += began.elapsed());
+        thread
+            .process
+            .count(|counts| counts.in_machine += began.elapsed());
         self.threads.insert(thread.tid, thread);
     }
 
@@ -238,7 +245,13 @@ impl Tree {
         match self.pool.submit(request) {
             Ok(ticket) => {
                 thread.phase = Phase::Waiting(ticket, redo);
-                self.requests.insert(ticket, Awaited { tid: thread.tid, fault });
+                self.requests.insert(
+                    ticket,
+                    Awaited {
+                        tid: thread.tid,
+                        fault,
+                    },
+                );
             }
             Err(request) => {
                 let mut fault = fault;
@@ -272,7 +285,11 @@ impl Tree {
     fn look_around(&mut self) {
         for (errand, done) in self.shared.errands.take() {
             match errand {
-                Errand::Flush { space, kind, ranges } => space.flush_here(kind, &ranges),
+                Errand::Flush {
+                    space,
+                    kind,
+                    ranges,
+                } => space.flush_here(kind, &ranges),
                 Errand::Obtained(done) => self.on_obtained(done),
             }
             drop(done);
@@ -286,8 +303,12 @@ impl Tree {
     }
 
     fn on_obtained(&mut self, done: Done) {
-        let Some(awaited) = self.requests.remove(&done.ticket) else { return };
-        let Some(mut thread) = self.threads.remove(&awaited.tid) else { return };
+        let Some(awaited) = self.requests.remove(&done.ticket) else {
+            return;
+        };
+        let Some(mut thread) = self.threads.remove(&awaited.tid) else {
+            return;
+        };
         let mut fault = awaited.fault;
         fault.take_in(done.obtained);
         if let Phase::Waiting(ticket, redo) = thread.phase
@@ -336,7 +357,8 @@ impl Tree {
         {
             thread.blocked_owned = caller.blocked_owned;
         }
-        self.threads.retain(|_, other| !Rc::ptr_eq(&other.process, &process));
+        self.threads
+            .retain(|_, other| !Rc::ptr_eq(&other.process, &process));
         process.nr_threads.set(1);
         self.release_if_frozen_by(&process.memory(), &[former, thread.tid]);
         self.note_stats(&process);
@@ -351,7 +373,11 @@ impl Tree {
         process.owned.borrow_mut().exec();
         thread.phase = Phase::Running;
         thread.forget_in_flight();
-        (thread.clear_tid_at, thread.robust_list, thread.alternate_stack) = (0, 0, None);
+        (
+            thread.clear_tid_at,
+            thread.robust_list,
+            thread.alternate_stack,
+        ) = (0, 0, None);
         Ok(Next::Resume)
     }
 
@@ -363,7 +389,10 @@ impl Tree {
             Unadoptable::Gone => {}
             Unadoptable::OutOfMemory => return Halt::OutOfMemory,
             Unadoptable::ThirtyTwoBit => {
-                eprintln!("recto: {}: 32-bit programs are not supported", program_of(thread.tid));
+                eprintln!(
+                    "recto: {}: 32-bit programs are not supported",
+                    program_of(thread.tid)
+                );
             }
             Unadoptable::Strange(what) => {
                 eprintln!("recto: {}: {what}", program_of(thread.tid));

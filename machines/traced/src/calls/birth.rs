@@ -2,10 +2,10 @@
 
 use super::table::Verb;
 use super::{Answer, Call};
+use crate::calls::operand::Flow;
 use crate::halt::Halt;
 use crate::newborn;
 use crate::ready;
-use crate::calls::operand::Flow;
 use crate::sys::ptrace;
 use crate::thread::Kin;
 use crate::tree::Tree;
@@ -26,11 +26,20 @@ struct Wish {
 /// Prepares the making of a task.
 pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
     let wish = match verb {
-        Verb::Fork => Wish { flags: 0, child_tid: 0 },
-        Verb::Vfork => Wish { flags: CLONE_VM, child_tid: 0 },
+        Verb::Fork => Wish {
+            flags: 0,
+            child_tid: 0,
+        },
+        Verb::Vfork => Wish {
+            flags: CLONE_VM,
+            child_tid: 0,
+        },
         Verb::Clone => {
             keep_traced(call)?;
-            Wish { flags: call.argument(0), child_tid: call.argument(3) }
+            Wish {
+                flags: call.argument(0),
+                child_tid: call.argument(3),
+            }
         }
         _ => match read_arguments(call)? {
             Some(wish) => wish,
@@ -43,7 +52,11 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
         (false, _) => Kin::Copy,
     };
     let set_at = (wish.flags & CLONE_CHILD_SETTID != 0).then_some(wish.child_tid);
-    let clear_at = if wish.flags & CLONE_CHILD_CLEARTID != 0 { wish.child_tid } else { 0 };
+    let clear_at = if wish.flags & CLONE_CHILD_CLEARTID != 0 {
+        wish.child_tid
+    } else {
+        0
+    };
     if kind != Kin::Copy
         && let Some(at) = set_at
     {

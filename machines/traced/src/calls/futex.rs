@@ -16,7 +16,12 @@ const TIME: u64 = 16;
 /// Makes ready what futex names.
 pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
     let operation = call.int(1) & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
-    ready::buffer(call.thread, call.memory, Flow::InOut, (call.argument(0), WORD))?;
+    ready::buffer(
+        call.thread,
+        call.memory,
+        Flow::InOut,
+        (call.argument(0), WORD),
+    )?;
     let takes_time = matches!(
         operation,
         libc::FUTEX_WAIT
@@ -37,7 +42,12 @@ pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
             | libc::FUTEX_CMP_REQUEUE_PI
     );
     if takes_second {
-        ready::buffer(call.thread, call.memory, Flow::InOut, (call.argument(4), WORD))?;
+        ready::buffer(
+            call.thread,
+            call.memory,
+            Flow::InOut,
+            (call.argument(4), WORD),
+        )?;
     }
     Ok(Answer::Run)
 }
@@ -89,5 +99,7 @@ pub(crate) fn robust_list_ready(thread: &mut Thread, memory: &Memory) -> Result<
 }
 
 fn word_ready(memory: &Memory, at: u64) -> Result<(), Halt> {
-    memory.make_ready(at, at.saturating_add(WORD), Access::Write).map_err(Halt::from)
+    memory
+        .make_ready(at, at.saturating_add(WORD), Access::Write)
+        .map_err(Halt::from)
 }

@@ -83,7 +83,12 @@ fn change_action(call: &mut Call<'_>) -> Result<Answer, Halt> {
         return Ok(Answer::Run);
     }
     let before = *call.thread.process.owned.borrow();
-    let mut old = OldAction { signal, before, at: old_at, argument: None };
+    let mut old = OldAction {
+        signal,
+        before,
+        at: old_at,
+        argument: None,
+    };
     if at != 0 {
         let mut bytes = [0u8; ACTION_BYTES];
         if ready::read(call.thread, call.memory, at, &mut bytes)? < bytes.len() {
@@ -123,7 +128,9 @@ pub(crate) fn action_changed(thread: &mut Thread, old: OldAction) -> Result<Next
         let memory = thread.memory();
         let mut bytes = [0u8; ACTION_BYTES];
         if ready::read(thread, &memory, old.at, &mut bytes)? == bytes.len() {
-            let own = old.before.for_program(old.signal, Action::from_bytes(&bytes));
+            let own = old
+                .before
+                .for_program(old.signal, Action::from_bytes(&bytes));
             ready::write(thread, &memory, old.at, &own.to_bytes())?;
         }
     }
@@ -138,12 +145,18 @@ fn come_back(call: &mut Call<'_>) -> Result<Answer, Halt> {
     const MASK_IN_CONTEXT: u64 = 8 + 8 + 24 + 256;
     let stack = call.regs.stack();
     let start = stack.saturating_sub(8);
-    call.memory.make_ready(start, stack.saturating_add(frame_bytes()), Access::Read)?;
+    call.memory
+        .make_ready(start, stack.saturating_add(frame_bytes()), Access::Read)?;
     let outer = call.thread.frames.leave(start);
     let mask_at = stack.saturating_add(MASK_IN_CONTEXT);
     let mask = read_word(call, mask_at)?.unwrap_or(0);
     if mask & OWNED != 0 {
-        ready::write(call.thread, call.memory, mask_at, &(mask & !OWNED).to_le_bytes())?;
+        ready::write(
+            call.thread,
+            call.memory,
+            mask_at,
+            &(mask & !OWNED).to_le_bytes(),
+        )?;
     }
     call.thread.blocked_owned = (mask & OWNED) | outer;
     release_pending(call.thread);
@@ -175,8 +188,15 @@ fn patch_mask_at(call: &mut Call<'_>, argument: usize) -> Result<Answer, Halt> {
 /// The same by way of the pair of pselect6: address and size.
 fn patch_pair(call: &mut Call<'_>) -> Result<Answer, Halt> {
     const ARGUMENT: usize = 5;
-    let Some(mask_at) = read_word(call, call.argument(ARGUMENT))? else { return Ok(Answer::Run) };
-    ready::buffer(call.thread, call.memory, super::operand::Flow::In, (mask_at, SET_BYTES))?;
+    let Some(mask_at) = read_word(call, call.argument(ARGUMENT))? else {
+        return Ok(Answer::Run);
+    };
+    ready::buffer(
+        call.thread,
+        call.memory,
+        super::operand::Flow::In,
+        (mask_at, SET_BYTES),
+    )?;
     match read_word(call, mask_at)? {
         Some(mask) if mask & OWNED != 0 => {
             let at = scratch(call, 24);

@@ -85,7 +85,11 @@ fn mmap(tree: &mut Tree, call: &Call<'_>) -> Result<VirtAddr, Errno> {
         prot: prot_of(call.argument(2)),
         flags,
         target,
-        pgoff: if anonymous { PgOff::ZERO } else { PgOff::containing(offset) },
+        pgoff: if anonymous {
+            PgOff::ZERO
+        } else {
+            PgOff::containing(offset)
+        },
     };
     call.memory.mm.mmap(&request)
 }
@@ -132,8 +136,11 @@ fn remap_file_pages(_call: &Call<'_>) -> Result<(), Errno> {
 
 /// The states are handed over piece by piece with no lock held, so they go straight to the program.
 fn mincore(call: &mut Call<'_>) -> Result<Answer, Halt> {
-    let (addr, len, mut out) =
-        (VirtAddr::new(call.argument(0)), call.argument(1), call.argument(2));
+    let (addr, len, mut out) = (
+        VirtAddr::new(call.argument(0)),
+        call.argument(1),
+        call.argument(2),
+    );
     let mut halt = None;
     let result = call.memory.mm.mincore(addr, len, |states| {
         match ready::write(call.thread, call.memory, out, states) {

@@ -74,7 +74,11 @@ pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
         }
         Some(Plan::See(verb, operands)) => {
             ready::operands(thread, &memory, &regs, operands)?;
-            let mut call = Call { thread, memory: &memory, regs };
+            let mut call = Call {
+                thread,
+                memory: &memory,
+                regs,
+            };
             see(tree, &mut call, *verb)?
         }
         Some(Plan::Pass) => Answer::Run,
@@ -119,7 +123,9 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
         _ => {
             let began = Instant::now();
             let answer = memory::see(tree, call, verb);
-            call.thread.process.count(|counts| counts.in_core += began.elapsed());
+            call.thread
+                .process
+                .count(|counts| counts.in_core += began.elapsed());
             answer
         }
     }

@@ -7,17 +7,21 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::table::Verb;
 use super::{Answer, Call};
 use crate::halt::{Halt, Next};
-use crate::{proc_text, ready};
 use crate::sys::seccomp::Place;
 use crate::sys::{Tid, descriptor, ptrace};
 use crate::thread::{OnReturn, Phase, Thread};
 use crate::tree::Tree;
+use crate::{proc_text, ready};
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// Lets an open run; one that may be of a file that Recto answers for is looked at on its return.
 pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
-    let argument = if call.regs.call_number() == libc::SYS_open { 0 } else { 1 };
+    let argument = if call.regs.call_number() == libc::SYS_open {
+        0
+    } else {
+        1
+    };
     let path = ready::read_text(call.thread, call.memory, call.argument(argument))?;
     match path {
         Some(path) if may_be_ours(&path) => {
@@ -32,27 +36,39 @@ pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
 /// opened is looked at afterwards.
 fn may_be_ours(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-    proc_text::NAMES.iter().any(|known| known.as_bytes() == name)
+    proc_text::NAMES
+        .iter()
+        .any(|known| known.as_bytes() == name)
 }
 
 /// The descriptor that a call returned may be of a file of ours: then the program gets our text in
 /// its place.
 pub(crate) fn on_opened(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
     let regs = ptrace::registers(thread.tid)?;
-    let Ok(number) = u32::try_from(regs.result()) else { return Ok(Next::Resume) };
-    let Some(text) = text_of(tree, thread, number) else { return Ok(Next::Resume) };
+    let Ok(number) = u32::try_from(regs.result()) else {
+        return Ok(Next::Resume);
+    };
+    let Some(text) = text_of(tree, thread, number) else {
+        return Ok(Next::Resume);
+    };
     let name = CString::from(c"recto-text");
-    let Ok(file) = descriptor::text_file(&name, &text) else { return Ok(Next::Resume) };
+    let Ok(file) = descriptor::text_file(&name, &text) else {
+        return Ok(Next::Resume);
+    };
     let close_on_exec = is_close_on_exec(thread.tid, number);
     let place = Place::At(number, close_on_exec);
-    tree.shared.workshop.install_after_call(thread.tid, &regs, file.as_fd(), place)?;
+    tree.shared
+        .workshop
+        .install_after_call(thread.tid, &regs, file.as_fd(), place)?;
     Ok(Next::Resume)
 }
 
 fn is_close_on_exec(tid: Tid, number: u32) -> bool {
     let info = std::fs::read_to_string(format!("/proc/{tid}/fdinfo/{number}")).unwrap_or_default();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let bits = flags.and_then(|octal| i32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0);
+    let bits = flags
+        .and_then(|octal| i32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(0);
     bits & libc::O_CLOEXEC != 0
 }
 
@@ -92,8 +108,8 @@ pub(crate) fn on_resized(tree: &Tree, thread: &Thread, number: i32) -> Result<()
     if ptrace::registers(thread.tid)?.result() < 0 {
         return Ok(());
     }
-    let file = descriptor::open_task(thread.tid)
-        .and_then(|task| descriptor::take(task.as_fd(), number));
+    let file =
+        descriptor::open_task(thread.tid).and_then(|task| descriptor::take(task.as_fd(), number));
     if let Ok(file) = file {
         tree.files.note_resized(file);
     }

@@ -25,10 +25,14 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
     } else {
         tree.threads.get(&pid).map(crate::thread::Thread::memory)
     };
-    let Some(other) = other else { return Ok(Errno::ESRCH.into()) };
+    let Some(other) = other else {
+        return Ok(Errno::ESRCH.into());
+    };
     let local = pieces(call, 1, 2)?;
     let remote = pieces(call, 3, 4)?;
-    let (Some(local), Some(remote)) = (local, remote) else { return Ok(Errno::EFAULT.into()) };
+    let (Some(local), Some(remote)) = (local, remote) else {
+        return Ok(Errno::EFAULT.into());
+    };
     let own = call.thread.memory();
     let (from, to, from_pieces, to_pieces) = match verb {
         Verb::ProcessVmRead => (&other, &own, remote, local),
@@ -42,9 +46,13 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
     {
         let bytes = source_bytes.min(target_bytes).min(PIECE_BYTES as u64) as usize;
         let piece = buffer.get_mut(..bytes).unwrap_or_default();
-        let read = from.mm.read_memory(VirtAddr::new(source), piece, Force::Plain);
+        let read = from
+            .mm
+            .read_memory(VirtAddr::new(source), piece, Force::Plain);
         let piece = piece.get(..read).unwrap_or_default();
-        let written = to.mm.write_memory(VirtAddr::new(target), piece, Force::Plain);
+        let written = to
+            .mm
+            .write_memory(VirtAddr::new(target), piece, Force::Plain);
         total += written as i64;
         if written < bytes {
             break;
@@ -52,8 +60,13 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
         from_at.advance(bytes as u64);
         to_at.advance(bytes as u64);
     }
-    let wanted = from_at.has_begun() || total > 0 || from_at.here().is_none() || to_at.here().is_none();
-    Ok(if total == 0 && !wanted { Errno::EFAULT.into() } else { Answer::Return(total) })
+    let wanted =
+        from_at.has_begun() || total > 0 || from_at.here().is_none() || to_at.here().is_none();
+    Ok(if total == 0 && !wanted {
+        Errno::EFAULT.into()
+    } else {
+        Answer::Return(total)
+    })
 }
 
 fn pieces(call: &Call<'_>, at: usize, count: usize) -> Result<Option<Vec<(u64, u64)>>, Halt> {
@@ -89,7 +102,12 @@ enum Begun {
 impl Walk {
     fn over(pieces: Vec<(u64, u64)>) -> Self {
         let pieces = pieces.into_iter().filter(|(_, bytes)| *bytes > 0).collect();
-        Self { pieces, index: 0, offset: 0, begun: Begun::No }
+        Self {
+            pieces,
+            index: 0,
+            offset: 0,
+            begun: Begun::No,
+        }
     }
 
     fn here(&self) -> Option<(u64, u64)> {

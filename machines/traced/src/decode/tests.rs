@@ -18,7 +18,10 @@ fn access(code: &[u8], address: u64) -> Option<Access> {
 fn loads_read_and_stores_write() {
     // mov rax, [rdi]; mov [rdi+8], rax; add dword [rdi], 1
     assert_eq!(access(&[0x48, 0x8b, 0x07], RDI), Some(Access::Read));
-    assert_eq!(access(&[0x48, 0x89, 0x47, 0x08], RDI + 8), Some(Access::Write));
+    assert_eq!(
+        access(&[0x48, 0x89, 0x47, 0x08], RDI + 8),
+        Some(Access::Write)
+    );
     assert_eq!(access(&[0x83, 0x07, 0x01], RDI), Some(Access::Write));
 }
 

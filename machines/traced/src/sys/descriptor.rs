@@ -64,7 +64,11 @@ pub(crate) fn text_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<OwnedF
 pub(crate) fn open_flags(descriptor: BorrowedFd<'_>) -> Result<i32, HostError> {
     // SAFETY: numbers alone.
     let flags = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFL) };
-    if flags < 0 { Err(HostError::last()) } else { Ok(flags) }
+    if flags < 0 {
+        Err(HostError::last())
+    } else {
+        Ok(flags)
+    }
 }
 
 /// The type of the filesystem that a file is on.
@@ -118,13 +122,15 @@ pub(crate) fn read_at_hand(
     offset: u64,
     buf: &mut [u8],
 ) -> Result<usize, HostError> {
-    let vector = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let vector = libc::iovec {
+        iov_base: buf.as_mut_ptr().cast(),
+        iov_len: buf.len(),
+    };
     let offset = i64::try_from(offset).map_err(|_| HostError::new(libc::EINVAL))?;
     for flags in [libc::RWF_NOWAIT, 0] {
         // SAFETY: one vector, which is `buf`.
-        let got = unsafe {
-            libc::preadv2(descriptor.as_raw_fd(), &raw const vector, 1, offset, flags)
-        };
+        let got =
+            unsafe { libc::preadv2(descriptor.as_raw_fd(), &raw const vector, 1, offset, flags) };
         if got >= 0 {
             return Ok(got as usize);
         }
@@ -153,7 +159,11 @@ pub(crate) fn punch_hole(
     };
     // SAFETY: numbers alone.
     let answer = unsafe { libc::fallocate(descriptor.as_raw_fd(), flags, offset, len) };
-    if answer < 0 { Err(HostError::last()) } else { Ok(()) }
+    if answer < 0 {
+        Err(HostError::last())
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether two descriptors of this process are of one opening of a file.
@@ -162,7 +172,14 @@ pub(crate) fn is_same_open_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
     let pid = std::process::id();
     // SAFETY: numbers alone.
     let order = unsafe {
-        libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, a.as_raw_fd(), b.as_raw_fd())
+        libc::syscall(
+            libc::SYS_kcmp,
+            pid,
+            pid,
+            KCMP_FILE,
+            a.as_raw_fd(),
+            b.as_raw_fd(),
+        )
     };
     order == 0
 }
@@ -185,12 +202,18 @@ pub(crate) fn is_on_noexec_mount(descriptor: BorrowedFd<'_>) -> bool {
 /// Raises the number of descriptors that this process may have to what it may raise it to; what it
 /// was before.
 pub(crate) fn raise_limit() -> Option<libc::rlimit> {
-    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut before = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the structure is stored to and outlives the call.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut before) } < 0 {
         return None;
     }
-    let raised = libc::rlimit { rlim_cur: before.rlim_max, ..before };
+    let raised = libc::rlimit {
+        rlim_cur: before.rlim_max,
+        ..before
+    };
     // SAFETY: the structure is read by the call.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) };
     Some(before)

@@ -5,34 +5,44 @@ use super::Tid;
 
 /// Copies from the task's memory at `address`; the number of bytes that could be read.
 pub(crate) fn read(tid: Tid, address: u64, out: &mut [u8]) -> usize {
-    let local = libc::iovec { iov_base: out.as_mut_ptr().cast(), iov_len: out.len() };
+    let local = libc::iovec {
+        iov_base: out.as_mut_ptr().cast(),
+        iov_len: out.len(),
+    };
     let remote = libc::iovec {
         iov_base: core::ptr::with_exposed_provenance_mut(address as usize),
         iov_len: out.len(),
     };
     // SAFETY: 1. the local vector is `out`. 2. the remote one is a number to this process.
-    let got = unsafe { libc::process_vm_readv(tid.raw(), &raw const local, 1, &raw const remote, 1, 0) };
+    let got =
+        unsafe { libc::process_vm_readv(tid.raw(), &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(got).unwrap_or(0)
 }
 
 /// Copies to the task's memory at `address`; the number of bytes that could be written.
 pub(crate) fn write(tid: Tid, address: u64, bytes: &[u8]) -> usize {
-    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let local = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
     let remote = libc::iovec {
         iov_base: core::ptr::with_exposed_provenance_mut(address as usize),
         iov_len: bytes.len(),
     };
     // SAFETY: 1. the local vector is `bytes`, which is only read. 2. the remote one is a number to
     // this process.
-    let put = unsafe { libc::process_vm_writev(tid.raw(), &raw const local, 1, &raw const remote, 1, 0) };
+    let put =
+        unsafe { libc::process_vm_writev(tid.raw(), &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(put).unwrap_or(0)
 }
 
 /// Soft and hard value of a limit of a process.
 pub(crate) fn limit(tid: Tid, resource: u32) -> Option<(u64, u64)> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the structure is stored to and outlives the call; nothing is changed.
-    let answer =
-        unsafe { libc::prlimit(tid.raw(), resource, core::ptr::null(), &raw mut limit) };
+    let answer = unsafe { libc::prlimit(tid.raw(), resource, core::ptr::null(), &raw mut limit) };
     (answer == 0).then_some((limit.rlim_cur, limit.rlim_max))
 }

@@ -168,8 +168,14 @@ impl SignalInfo {
             rest: [u8; 104],
         }
         const _: () = assert!(size_of::<FaultFields>() == size_of::<libc::siginfo_t>());
-        let fields =
-            FaultFields { signo: signal, errno: 0, code, pad: 0, address, rest: [0; 104] };
+        let fields = FaultFields {
+            signo: signal,
+            errno: 0,
+            code,
+            pad: 0,
+            address,
+            rest: [0; 104],
+        };
         // SAFETY: 1. both are plain data of the same size, checked above. 2. every field of
         // siginfo_t is an integer, so any bytes are one.
         Self(unsafe { core::mem::transmute::<FaultFields, libc::siginfo_t>(fields) })
@@ -202,7 +208,8 @@ fn number(value: usize) -> *mut c_void {
 
 /// Becomes the tracer of a task that runs.
 pub(crate) fn seize(tid: Tid) -> Result<(), HostError> {
-    request(libc::PTRACE_SEIZE, tid, 0, number(OPTIONS as usize)).map_err(|Gone| HostError::last())?;
+    request(libc::PTRACE_SEIZE, tid, 0, number(OPTIONS as usize))
+        .map_err(|Gone| HostError::last())?;
     Ok(())
 }
 
@@ -235,14 +242,26 @@ pub(crate) fn stub_result(tid: Tid) -> Result<i64, Gone> {
     let mut word = 0i64;
     // SAFETY: the raw request stores one word through its last argument.
     let answer = unsafe {
-        libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKUSER, tid.raw(), R12, &raw mut word)
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::PTRACE_PEEKUSER,
+            tid.raw(),
+            R12,
+            &raw mut word,
+        )
     };
     if answer < 0 { Err(Gone) } else { Ok(word) }
 }
 
 /// Changes its registers.
 pub(crate) fn set_registers(tid: Tid, regs: &Regs) -> Result<(), Gone> {
-    request(libc::PTRACE_SETREGS, tid, 0, (&raw const *regs).cast_mut().cast()).map(drop)
+    request(
+        libc::PTRACE_SETREGS,
+        tid,
+        0,
+        (&raw const *regs).cast_mut().cast(),
+    )
+    .map(drop)
 }
 
 /// What came with the signal it is stopped for.
@@ -255,7 +274,13 @@ pub(crate) fn signal_info(tid: Tid) -> Result<SignalInfo, Gone> {
 
 /// Changes what comes with the signal it is stopped for.
 pub(crate) fn set_signal_info(tid: Tid, info: &SignalInfo) -> Result<(), Gone> {
-    request(libc::PTRACE_SETSIGINFO, tid, 0, (&raw const *info).cast_mut().cast()).map(drop)
+    request(
+        libc::PTRACE_SETSIGINFO,
+        tid,
+        0,
+        (&raw const *info).cast_mut().cast(),
+    )
+    .map(drop)
 }
 
 /// What came with the event it is stopped for: the new task of a fork, the former number of the
@@ -269,12 +294,22 @@ pub(crate) fn event_message(tid: Tid) -> Result<u64, Gone> {
 /// The signals it blocks; bit `n - 1` is signal `n`.
 pub(crate) fn signal_mask(tid: Tid) -> Result<u64, Gone> {
     let mut mask = 0u64;
-    request(libc::PTRACE_GETSIGMASK, tid, SIGSET_BYTES, (&raw mut mask).cast())?;
+    request(
+        libc::PTRACE_GETSIGMASK,
+        tid,
+        SIGSET_BYTES,
+        (&raw mut mask).cast(),
+    )?;
     Ok(mask)
 }
 
 /// Changes the signals it blocks.
 pub(crate) fn set_signal_mask(tid: Tid, mask: u64) -> Result<(), Gone> {
-    request(libc::PTRACE_SETSIGMASK, tid, SIGSET_BYTES, (&raw const mask).cast_mut().cast())
-        .map(drop)
+    request(
+        libc::PTRACE_SETSIGMASK,
+        tid,
+        SIGSET_BYTES,
+        (&raw const mask).cast_mut().cast(),
+    )
+    .map(drop)
 }

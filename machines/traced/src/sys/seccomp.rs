@@ -44,7 +44,11 @@ impl Cookie {
         let mut word = 0u64;
         // SAFETY: the buffer is the word, and its size is given.
         let got = unsafe { libc::getrandom((&raw mut word).cast(), size_of::<u64>(), 0) };
-        if got == size_of::<u64>() as isize { Ok(Self(word)) } else { Err(HostError::last()) }
+        if got == size_of::<u64>() as isize {
+            Ok(Self(word))
+        } else {
+            Err(HostError::last())
+        }
     }
 
     /// The word to pass as first argument.
@@ -66,11 +70,21 @@ const ARGUMENT_HIGH: u32 = 20;
 const ARCH_X86_64: u32 = 0xc000_003e;
 
 fn statement(code: u32, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
+    libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 fn jump(code: u32, k: u32, yes: u8, no: u8) -> libc::sock_filter {
-    libc::sock_filter { code: (libc::BPF_JMP | code | libc::BPF_K) as u16, jt: yes, jf: no, k }
+    libc::sock_filter {
+        code: (libc::BPF_JMP | code | libc::BPF_K) as u16,
+        jt: yes,
+        jf: no,
+        k,
+    }
 }
 
 fn load(offset: u32) -> libc::sock_filter {
@@ -83,7 +97,9 @@ fn answer(action: u32) -> libc::sock_filter {
 
 /// A binary search over runs of numbers with the same verdict; `runs` holds (first number, verdict).
 fn search(runs: &[(u32, Verdict)], out: &mut Vec<libc::sock_filter>) {
-    let Some((middle, _)) = runs.get(runs.len() / 2) else { return };
+    let Some((middle, _)) = runs.get(runs.len() / 2) else {
+        return;
+    };
     if let [(_, verdict)] = runs {
         out.push(answer(verdict.action()));
         return;
@@ -184,7 +200,11 @@ impl Listener {
 
     /// Waits for a task to make the install call, up to `milliseconds`; `None` when none did.
     pub(crate) fn receive(&self, milliseconds: i32) -> Result<Option<Asking<'_>>, HostError> {
-        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one pollfd, which outlives the call.
         let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
         if ready <= 0 {
@@ -206,7 +226,10 @@ impl Listener {
                 error => Err(error),
             };
         }
-        Ok(Some(Asking { listener: self.0.as_fd(), id: notification.id }))
+        Ok(Some(Asking {
+            listener: self.0.as_fd(),
+            id: notification.id,
+        }))
     }
 }
 
@@ -231,7 +254,11 @@ impl Asking<'_> {
             flags: libc::SECCOMP_ADDFD_FLAG_SEND as u32 | set,
             srcfd: descriptor.as_raw_fd() as u32,
             newfd,
-            newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
+            newfd_flags: if close_on_exec {
+                libc::O_CLOEXEC as u32
+            } else {
+                0
+            },
         };
         // SAFETY: the structure is of the size that the request reads.
         let number = unsafe {
@@ -241,6 +268,10 @@ impl Asking<'_> {
                 &raw const request,
             )
         };
-        if number < 0 { Err(HostError::last()) } else { Ok(number as u32) }
+        if number < 0 {
+            Err(HostError::last())
+        } else {
+            Ok(number as u32)
+        }
     }
 }

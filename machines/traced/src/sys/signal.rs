@@ -24,7 +24,10 @@ pub(crate) fn stop_self() {
 
 /// Ends the calling process by `signal`, as far as it can be ended by it.
 pub fn end_self_by(signal: i32) {
-    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let no_core = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: 1. the limit is read by the call. 2. the default action runs no code of ours. 3. the
     // set holds one signal.
     unsafe {
@@ -44,8 +47,13 @@ static ENDING: AtomicI32 = AtomicI32::new(0);
 /// The signals that ask this process to end its tree.
 const END: [i32; 2] = [libc::SIGTERM, libc::SIGHUP];
 /// The signals of the terminal: the tree gets them too, and decides.
-const TERMINAL: [i32; 5] =
-    [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+const TERMINAL: [i32; 5] = [
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
 
 extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _frame: *mut libc::c_void) {
     let sent_by_task = if info.is_null() {

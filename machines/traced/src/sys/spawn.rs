@@ -83,7 +83,11 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), HostError> {
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|s| s.as_ptr()).chain([core::ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([core::ptr::null()])
+        .collect()
 }
 
 /// Makes a task that waits to be seized, then comes under the filter and executes the program.
@@ -102,7 +106,10 @@ pub(crate) fn launch(launch: &Launch) -> Result<Waiting, HostError> {
         unsafe { libc::close(go.as_raw_fd()) };
         become_program(launch, wait.as_raw_fd(), &arguments, &environment);
     }
-    Ok(Waiting { tid: Tid::new(pid), go })
+    Ok(Waiting {
+        tid: Tid::new(pid),
+        go,
+    })
 }
 
 fn become_program(

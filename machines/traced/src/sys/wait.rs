@@ -49,7 +49,9 @@ pub(crate) enum NoStop {
 
 fn decode(status: i32) -> Stop {
     if libc::WIFEXITED(status) {
-        return Stop::Exited { status: libc::WEXITSTATUS(status) };
+        return Stop::Exited {
+            status: libc::WEXITSTATUS(status),
+        };
     }
     if libc::WIFSIGNALED(status) {
         return Stop::Killed {
@@ -68,9 +70,7 @@ fn decode(status: i32) -> Stop {
         libc::PTRACE_EVENT_EXEC => Stop::Exec,
         libc::PTRACE_EVENT_EXIT => Stop::Ending,
         libc::PTRACE_EVENT_STOP => match signal {
-            libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
-                Stop::Group(signal)
-            }
+            libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => Stop::Group(signal),
             _ => Stop::Attention,
         },
         _ => Stop::Other,
@@ -82,7 +82,9 @@ fn wait(tid: i32, flags: i32) -> Result<(i32, i32), i32> {
     // SAFETY: `status` outlives the call.
     let answer = unsafe { libc::waitpid(tid, &raw mut status, flags) };
     if answer < 0 {
-        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::ECHILD));
+        return Err(std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::ECHILD));
     }
     Ok((answer, status))
 }

@@ -1,7 +1,6 @@
 //! The host has nothing in a program but runs of the arena, runs of files, the vDSO family and the
 //! stub page; and nothing is left behind when the tracer dies.
 
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -77,7 +76,9 @@ fn look(list: &Path) -> Result<usize, String> {
 
 #[test]
 fn the_host_has_only_what_it_was_given() {
-    let Some(program) = compiled("family", &["-pthread"]) else { return };
+    let Some(program) = compiled("family", &["-pthread"]) else {
+        return;
+    };
     let list = scratch("honesty").join(unique());
     let watcher = std::thread::spawn({
         let list = list.clone();
@@ -86,7 +87,10 @@ fn the_host_has_only_what_it_was_given() {
     let config = RunConfig::new(program, vec![list.into_os_string()], ARENA_FRAMES);
     let Some(outcome) = run(&config) else { return };
     assert_eq!(outcome.ending, Ending::Exited(0));
-    let seen = watcher.join().expect("the watcher").expect("only what was given");
+    let seen = watcher
+        .join()
+        .expect("the watcher")
+        .expect("only what was given");
     assert!(seen > 20, "only {seen} lines were looked at");
 }
 
@@ -94,7 +98,9 @@ fn the_host_has_only_what_it_was_given() {
 #[test]
 #[ignore = "started by another test"]
 fn run_what_the_environment_names() {
-    let Some(words) = std::env::var_os("RECTO_TEST_LINE") else { return };
+    let Some(words) = std::env::var_os("RECTO_TEST_LINE") else {
+        return;
+    };
     let config = RunConfig::new("sh", vec!["-c".into(), words], ARENA_FRAMES);
     let _ = run(&config);
 }
@@ -110,7 +116,12 @@ fn killing_the_tracer_leaves_nothing_behind() {
         list.display()
     );
     let mut tracer = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "honesty::run_what_the_environment_names", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "honesty::run_what_the_environment_names",
+            "--ignored",
+            "--nocapture",
+        ])
         .env("RECTO_TEST_LINE", &line)
         .spawn()
         .expect("this test again");
@@ -121,7 +132,10 @@ fn killing_the_tracer_leaves_nothing_behind() {
     let began = Instant::now();
     for task in lines.iter().filter(|line| line.parse::<u32>().is_ok()) {
         while is_alive(task) {
-            assert!(began.elapsed() < Duration::from_secs(20), "task {task} outlives its tracer");
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "task {task} outlives its tracer"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -139,6 +153,9 @@ fn traced_is_refused() -> bool {
 /// A zombie that nobody has waited for is not alive.
 fn is_alive(task: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).unwrap_or_default();
-    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next());
     !matches!(state, None | Some("Z" | "X"))
 }

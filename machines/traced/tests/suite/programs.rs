@@ -1,10 +1,11 @@
 //! Programs behave on our page tables as they do on the host's.
 
-
 use crate::support::{compiled, is_installed, native, same, traced};
 
 fn same_program(name: &str, flags: &[&str]) {
-    let Some(program) = compiled(name, flags) else { return };
+    let Some(program) = compiled(name, flags) else {
+        return;
+    };
     same(&[&program.to_string_lossy()]);
 }
 
@@ -70,8 +71,19 @@ fn a_compiler_makes_a_program_that_runs() {
     let target = crate::support::scratch("compiled").join(crate::support::unique());
     let source = format!("{}/tests/programs/nolibc.c", env!("CARGO_MANIFEST_DIR"));
     let target = target.to_string_lossy();
-    let line = ["gcc", "-static", "-nostdlib", "-fno-stack-protector", "-w", "-o", &target, &source];
-    let Some((ours, _)) = traced(&line) else { return };
+    let line = [
+        "gcc",
+        "-static",
+        "-nostdlib",
+        "-fno-stack-protector",
+        "-w",
+        "-o",
+        &target,
+        &source,
+    ];
+    let Some((ours, _)) = traced(&line) else {
+        return;
+    };
     assert_eq!(ours.status, 0, "gcc ended with {ours:?}");
     same(&[&target]);
 }
@@ -90,7 +102,9 @@ fn bad_accesses_and_wild_pointers_get_what_linux_gives() {
     if !is_installed("setarch") {
         return;
     }
-    let Some(program) = compiled("accesses", &[]) else { return };
+    let Some(program) = compiled("accesses", &[]) else {
+        return;
+    };
     same(&["setarch", "-R", &program.to_string_lossy()]);
 }
 
@@ -101,14 +115,22 @@ fn own_maps_are_in_the_kernels_text() {
     if !is_installed("setarch") {
         return;
     }
-    let Some(program) = compiled("own_maps", &[]) else { return };
+    let Some(program) = compiled("own_maps", &[]) else {
+        return;
+    };
     let words = ["setarch", "-R", &program.to_string_lossy()];
-    let Some((ours, _)) = traced(&words) else { return };
+    let Some((ours, _)) = traced(&words) else {
+        return;
+    };
     let native = native(&words);
     // The inode of shared anonymous memory is a running number.
     let masked = |text: &str| -> Vec<String> {
         let line = |line: &str| match line.contains("/dev/zero (deleted)") {
-            true => line.split_whitespace().take(4).collect::<Vec<_>>().join(" "),
+            true => line
+                .split_whitespace()
+                .take(4)
+                .collect::<Vec<_>>()
+                .join(" "),
             false => line.to_owned(),
         };
         text.lines().map(line).collect()

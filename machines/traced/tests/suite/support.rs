@@ -24,7 +24,9 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 
 /// Compiles a C program of `programs/`; `None`, with a word why, when there is no compiler.
 pub(crate) fn compiled(name: &str, flags: &[&str]) -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(format!("{name}.c"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/programs")
+        .join(format!("{name}.c"));
     let tag: String = flags.concat().replace(['-', '/'], "_");
     let target = scratch("programs").join(format!("{name}{tag}{}", std::process::id()));
     let status = Command::new("gcc")
@@ -67,8 +69,10 @@ pub(crate) struct Printed {
 }
 
 fn shell_line(words: &[&str], out: &Path) -> Vec<OsString> {
-    let mut line: Vec<OsString> =
-        ["-c", "exec \"$@\" > \"$0\""].iter().map(OsString::from).collect();
+    let mut line: Vec<OsString> = ["-c", "exec \"$@\" > \"$0\""]
+        .iter()
+        .map(OsString::from)
+        .collect();
     line.push(out.into());
     line.extend(words.iter().map(OsString::from));
     line
@@ -78,10 +82,18 @@ fn shell_line(words: &[&str], out: &Path) -> Vec<OsString> {
 pub(crate) fn native(words: &[&str]) -> Printed {
     use std::os::unix::process::ExitStatusExt;
     let out = scratch("native").join(unique());
-    let status = Command::new("sh").args(shell_line(words, &out)).status().expect("a shell");
+    let status = Command::new("sh")
+        .args(shell_line(words, &out))
+        .status()
+        .expect("a shell");
     let text = std::fs::read(&out).unwrap_or_default();
-    let status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    Printed { out: String::from_utf8_lossy(&text).into_owned(), status }
+    let status = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    Printed {
+        out: String::from_utf8_lossy(&text).into_owned(),
+        status,
+    }
 }
 
 /// Runs a command on our page tables; `None`, with a word why, when this host does not let us.
@@ -94,7 +106,13 @@ pub(crate) fn traced(words: &[&str]) -> Option<(Printed, Outcome)> {
         Ending::Killed(signal) | Ending::Asked(signal) => 128 + signal,
     };
     let text = std::fs::read(&out).unwrap_or_default();
-    Some((Printed { out: String::from_utf8_lossy(&text).into_owned(), status }, outcome))
+    Some((
+        Printed {
+            out: String::from_utf8_lossy(&text).into_owned(),
+            status,
+        },
+        outcome,
+    ))
 }
 
 /// As [`traced::run`], with missing rights as a reason to skip.
@@ -111,7 +129,9 @@ pub(crate) fn run(config: &RunConfig) -> Option<Outcome> {
 
 /// Runs a command both ways and compares.
 pub(crate) fn same(words: &[&str]) {
-    let Some((ours, _)) = traced(words) else { return };
+    let Some((ours, _)) = traced(words) else {
+        return;
+    };
     assert_eq!(ours, native(words), "{words:?}");
 }
 
@@ -119,5 +139,9 @@ pub(crate) fn same(words: &[&str]) {
 pub(crate) fn unique() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
