@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -236,4 +237,11 @@ pub fn summary(runner: &str, outcomes: &[Outcome]) -> String {
         let _ = writeln!(text, "skipped: {why} ({count})");
     }
     text
+}
+
+/// Says something on standard error even where a test harness keeps what tests print: what was
+/// skipped, and why, is not for failures only.
+pub fn say(text: &str) {
+    // Words that cannot be said are no reason to fail.
+    let _ = writeln!(io::stderr(), "{}", text.trim_end());
 }

@@ -13,13 +13,13 @@ use conformance::suite::{self, Outcome};
 fn every_case_is_true_of_the_host_kernel() {
     let runner: Arc<dyn Runner> = Arc::new(Host::new(env!("CARGO_BIN_EXE_conformance")));
     if let Some(why) = runner.unavailable() {
-        println!("skipped: {why}");
+        suite::say(&format!("skipped: {why}"));
         return;
     }
     let cases = case::load(&case::directory()).expect("the cases of this crate");
     let cases = suite::filtered(cases, env::var("CASE").ok().as_deref());
     let outcomes = suite::run_all(&runner, &cases, &mut |_| {});
-    println!("{}", suite::summary(runner.name(), &outcomes));
+    suite::say(&suite::summary(runner.name(), &outcomes));
     let failed = outcomes.iter().filter(|outcome| outcome.failed()).count();
     assert!(
         failed == 0,

@@ -5,6 +5,7 @@ use std::env;
 use conformance::host::Traced;
 use conformance::program::{self, Verdict};
 use conformance::subject::Runner;
+use conformance::suite;
 
 /// Output, errors, status and files are the same.
 // row: S12, S13
@@ -14,7 +15,7 @@ fn every_program_runs_as_it_does_natively() {
     let recto = match available() {
         Ok(recto) => recto,
         Err(why) => {
-            println!("skipped: {why} ({} programs)", programs.len());
+            suite::say(&format!("skipped: {why} ({} programs)", programs.len()));
             return;
         }
     };
@@ -30,7 +31,7 @@ fn every_program_runs_as_it_does_natively() {
         {
             Verdict::Equal => equal += 1,
             Verdict::Skipped(why) => {
-                println!("skipped: {}: {why}", program.name);
+                suite::say(&format!("skipped: {}: {why}", program.name));
                 skipped += 1;
             }
             Verdict::Different(lines) => {
@@ -38,10 +39,10 @@ fn every_program_runs_as_it_does_natively() {
             }
         }
     }
-    println!(
+    suite::say(&format!(
         "programs: {equal} equal, {} different, {skipped} skipped",
         failed.len()
-    );
+    ));
     assert!(
         failed.is_empty(),
         "{} programs differ\n{}",

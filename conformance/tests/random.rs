@@ -8,6 +8,7 @@ use conformance::generate;
 use conformance::host::Host;
 use conformance::soft::Soft;
 use conformance::subject::Runner;
+use conformance::suite;
 
 /// Cases in a run that says nothing else.
 const CASES: u64 = 150;
@@ -24,7 +25,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn random_cases_show_the_same_on_host_and_soft() {
     let host: Arc<dyn Runner> = Arc::new(Host::new(env!("CARGO_BIN_EXE_conformance")));
     if let Some(why) = host.unavailable() {
-        println!("skipped: {why}");
+        suite::say(&format!("skipped: {why}"));
         return;
     }
     let soft: Arc<dyn Runner> = Arc::new(Soft::new());

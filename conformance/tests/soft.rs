@@ -16,7 +16,7 @@ fn every_case_is_true_of_our_address_space() {
     let cases = case::load(&case::directory()).expect("the cases of this crate");
     let cases = suite::filtered(cases, env::var("CASE").ok().as_deref());
     let outcomes = suite::run_all(&runner, &cases, &mut |_| {});
-    println!("{}", suite::summary(runner.name(), &outcomes));
+    suite::say(&suite::summary(runner.name(), &outcomes));
     let failed = outcomes.iter().filter(|outcome| outcome.failed()).count();
     assert!(
         failed == 0,

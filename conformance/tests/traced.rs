@@ -18,16 +18,16 @@ fn every_case_is_true_under_recto_run() {
     let runner: Arc<dyn Runner> = match program::recto() {
         Ok(recto) => Arc::new(Traced::new(recto, env!("CARGO_BIN_EXE_conformance"))),
         Err(why) => {
-            println!("skipped: {why} ({} cases)", cases.len());
+            suite::say(&format!("skipped: {why} ({} cases)", cases.len()));
             return;
         }
     };
     if let Some(why) = runner.unavailable() {
-        println!("skipped: {why} ({} cases)", cases.len());
+        suite::say(&format!("skipped: {why} ({} cases)", cases.len()));
         return;
     }
     let outcomes = suite::run_all(&runner, &cases, &mut |_| {});
-    println!("{}", suite::summary(runner.name(), &outcomes));
+    suite::say(&suite::summary(runner.name(), &outcomes));
     let failed = outcomes.iter().filter(|outcome| outcome.failed()).count();
     assert!(
         failed == 0,
