@@ -13,7 +13,11 @@ const ROUNDS: usize = 7;
 
 /// The programs, and the ratio that we promise to stay at or below.
 const PROGRAMS: &[(&str, &[&str], f64)] = &[
-    ("python3 -c 'print(sum(range(10**6)))'", &["python3", "-c", "print(sum(range(10**6)))"], 2.5),
+    (
+        "python3 -c 'print(sum(range(10**6)))'",
+        &["python3", "-c", "print(sum(range(10**6)))"],
+        2.5,
+    ),
     ("ls -lR /usr", &["ls", "-lR", "/usr"], 6.0),
 ];
 
@@ -22,7 +26,10 @@ fn main() {
         println!("skipped: no target/release/recto; run cargo build --release first");
         return;
     };
-    println!("{:<34} {:>12} {:>12} {:>8}", "medians", "recto run", "native", "ratio");
+    println!(
+        "{:<34} {:>12} {:>12} {:>8}",
+        "medians", "recto run", "native", "ratio"
+    );
     for (name, command, limit) in PROGRAMS {
         if !runs(Command::new(command[0]).arg("--version")) {
             println!("{name:<34} skipped: no {}", command[0]);
@@ -31,7 +38,13 @@ fn main() {
         let ours = || wall(Command::new(&recto).args(["run", "--"]).args(*command));
         let host = || wall(Command::new(command[0]).args(&command[1..]));
         let pair = compare(name, ROUNDS, ours, host);
-        println!("{}", Pair { limit: Some(*limit), ..pair });
+        println!(
+            "{}",
+            Pair {
+                limit: Some(*limit),
+                ..pair
+            }
+        );
     }
 }
 
@@ -44,10 +57,17 @@ fn find_recto() -> Option<PathBuf> {
 }
 
 fn runs(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 fn wall(command: &mut Command) -> Duration {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     timed(|| command.status().is_ok())
 }

@@ -13,7 +13,10 @@ const FORKED: u64 = 50_000;
 const AREAS: u64 = 50_000;
 
 fn main() -> Result<(), Failure> {
-    println!("{:<34} {:>12} {:>12} {:>8}", "medians", "ours", "host", "ratio");
+    println!(
+        "{:<34} {:>12} {:>12} {:>8}",
+        "medians", "ours", "host", "ratio"
+    );
     let fork = fork()?;
     for pair in faults()? {
         println!("{pair}");
@@ -41,7 +44,16 @@ fn faults() -> Result<Vec<Pair>, Failure> {
     let cleared = (0..ROUNDS).filter_map(|_| ours::clear_frame(&computer, FAULTS).ok());
     let cleared = median(cleared.collect());
     println!("{:<34} {cleared:>12.1?}", "(clearing one frame)");
-    Ok(vec![Pair { limit: Some(0.4), ..write }, Pair { limit: Some(0.4), ..read }])
+    Ok(vec![
+        Pair {
+            limit: Some(0.4),
+            ..write
+        },
+        Pair {
+            limit: Some(0.4),
+            ..read
+        },
+    ])
 }
 
 fn fork() -> Result<Pair, Failure> {
@@ -54,7 +66,10 @@ fn fork() -> Result<Pair, Failure> {
         || ours::fork_time(&process).unwrap_or_default(),
         || sys::fork_time(&mut mapping).unwrap_or_default(),
     );
-    Ok(Pair { limit: Some(1.0), ..pair })
+    Ok(Pair {
+        limit: Some(1.0),
+        ..pair
+    })
 }
 
 fn look_up() -> Result<(), Failure> {
@@ -67,7 +82,10 @@ fn look_up() -> Result<(), Failure> {
     ours::shuffle(&mut addresses);
     let random = middle(&|| ours::look_up(&process, &addresses));
     let locked = middle(&|| ours::lock_area(&process, &addresses));
-    println!("{:<34} {random:>12.1?}   (at most 100 ns)", "look-up among 50,000 areas");
+    println!(
+        "{:<34} {random:>12.1?}   (at most 100 ns)",
+        "look-up among 50,000 areas"
+    );
     println!("{:<34} {in_order:>12.1?}", "(the same, in order)");
     println!("{:<34} {locked:>12.1?}", "(the same, and the area's lock)");
     Ok(())

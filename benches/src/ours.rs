@@ -4,8 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recto::soft::{Computer, ComputerConfig, Process};
 use crate::sys::Stopwatch;
+use recto::soft::{Computer, ComputerConfig, Process};
 use recto::{ArenaConfig, MapFlags, MapRequest, PAGE_SIZE, Prot, VirtAddr};
 
 /// What can go wrong while a bench sets itself up.
@@ -18,12 +18,17 @@ const READ_WRITE: Prot = Prot::READ.union(Prot::WRITE);
 /// # Errors
 /// There is no memory for it.
 pub fn computer(frames: u64) -> Result<Arc<Computer>, Failure> {
-    let config = ComputerConfig { arena: ArenaConfig::memfd(frames), ..ComputerConfig::default() };
+    let config = ComputerConfig {
+        arena: ArenaConfig::memfd(frames),
+        ..ComputerConfig::default()
+    };
     Ok(Computer::new(config)?)
 }
 
 fn page(start: VirtAddr, number: u64) -> Result<VirtAddr, Failure> {
-    start.checked_add(number * PAGE_SIZE).ok_or_else(|| "past the end of the space".into())
+    start
+        .checked_add(number * PAGE_SIZE)
+        .ok_or_else(|| "past the end of the space".into())
 }
 
 /// Puts `items` into an order that no cache expects, always the same.
@@ -50,7 +55,9 @@ fn each(pages: u64, elapsed: Duration) -> Duration {
 /// What the process would have crashed with.
 pub fn write_fault(process: &Process, pages: u64) -> Result<Duration, Failure> {
     let bytes = pages * PAGE_SIZE;
-    let start = process.mm().mmap(&MapRequest::anonymous(bytes, READ_WRITE))?;
+    let start = process
+        .mm()
+        .mmap(&MapRequest::anonymous(bytes, READ_WRITE))?;
     let clock = Stopwatch::start();
     for number in 0..pages {
         process.store(page(start, number)?, &[1])?;
@@ -66,7 +73,9 @@ pub fn write_fault(process: &Process, pages: u64) -> Result<Duration, Failure> {
 /// What the process would have crashed with.
 pub fn zero_page_fault(process: &Process, pages: u64) -> Result<Duration, Failure> {
     let bytes = pages * PAGE_SIZE;
-    let start = process.mm().mmap(&MapRequest::anonymous(bytes, READ_WRITE))?;
+    let start = process
+        .mm()
+        .mmap(&MapRequest::anonymous(bytes, READ_WRITE))?;
     let mut byte = [0];
     let clock = Stopwatch::start();
     for number in 0..pages {
@@ -97,11 +106,18 @@ pub fn clear_frame(computer: &Computer, frames: u64) -> Result<Duration, Failure
 ///
 /// # Errors
 /// What `mmap` says.
-pub fn many_areas(computer: &Arc<Computer>, areas: u64) -> Result<(Process, Vec<VirtAddr>), Failure> {
+pub fn many_areas(
+    computer: &Arc<Computer>,
+    areas: u64,
+) -> Result<(Process, Vec<VirtAddr>), Failure> {
     let process = Process::start(computer)?;
     let mut starts = Vec::new();
     for number in 0..areas {
-        let prot = if number % 2 == 0 { Prot::READ } else { READ_WRITE };
+        let prot = if number % 2 == 0 {
+            Prot::READ
+        } else {
+            READ_WRITE
+        };
         let request = MapRequest::anonymous(PAGE_SIZE, prot).with(MapFlags::NORESERVE);
         starts.push(process.mm().mmap(&request)?);
     }
@@ -146,7 +162,9 @@ pub fn lock_area(process: &Process, addresses: &[VirtAddr]) -> Result<Duration, 
 /// What the process would have crashed with.
 pub fn resident(computer: &Arc<Computer>, pages: u64) -> Result<Process, Failure> {
     let process = Process::start(computer)?;
-    let start = process.mm().mmap(&MapRequest::anonymous(pages * PAGE_SIZE, READ_WRITE))?;
+    let start = process
+        .mm()
+        .mmap(&MapRequest::anonymous(pages * PAGE_SIZE, READ_WRITE))?;
     for number in 0..pages {
         process.store(page(start, number)?, &[1])?;
     }
