@@ -358,6 +358,10 @@ impl<'t> EntryLock<'t> {
         let old = Entry::from_bits(self.words.swap(self.index, left.bits()));
         self.collect(gather, old, left);
         if old.is_busy() {
+            // Its maker took a mapping away and may not have told the machine of that yet.
+            if let Some(range) = self.covers() {
+                gather.note(range, FlushKind::Forget);
+            }
             gather.overtake(old);
             self.woke_busy = true;
         } else {

@@ -79,6 +79,29 @@ fn a_copy_is_given_up_when_its_placeholder_was_zapped_or_is_anothers() {
     empty(&table, &mmu);
 }
 
+// inv: 32
+#[test]
+fn a_zap_that_overtakes_a_copy_flushes_what_the_copy_replaces() {
+    let table = table(&arena(64), PagingMode::FourLevel);
+    let mmu = Recorder::default();
+    map(&table, at(0x1000), readable());
+    let seen = peek(&table, at(0x1000));
+    let stale = locked_or_alloc(&table, at(0x1000))
+        .make_busy(&Mmap, seen)
+        .expect("unchanged");
+    // The maker has told the machine nothing yet.
+    zap(&table, &mmu, pages(0x1000, 1));
+    assert_eq!(
+        mmu.take(),
+        [(Some(vec![pages(0x1000, 1)]), FlushKind::Forget)]
+    );
+    unmapped(
+        &table,
+        stale.flush(&mmu).into_folio().expect("the entry held it"),
+    );
+    empty(&table, &mmu);
+}
+
 #[test]
 fn accessed_and_dirty_are_no_change_to_a_copy() {
     let table = table(&arena(64), PagingMode::FourLevel);
