@@ -145,6 +145,9 @@ impl Filling {
         let mut pages = self.cache.pages.write();
         let removed = match end {
             FillEnd::Filled => {
+                if let Some(cut) = self.wait.cut_at() {
+                    lock.write(cut, &ZEROES[cut as usize..]);
+                }
                 lock.set(FolioFlags::UPTODATE);
                 if let Some(slot) = pages.get_mut(&self.pgoff) {
                     slot.fill = None;
@@ -186,6 +189,8 @@ pub struct FillWait {
 struct WaitState {
     end: Option<FillEnd>,
     wakers: Vec<Box<dyn FnOnce() + Send>>,
+    /// The object came to end in this page, at this byte of it, while it was being filled.
+    cut: Option<u64>,
 }
 
 impl FillWait {
@@ -240,6 +245,18 @@ impl FillWait {
 
     fn revalidate(&self) -> Option<Revalidate> {
         Some(self.cache.upgrade()?.revalidate(self.pgoff))
+    }
+
+    /// The object now ends at byte `tail` of the page: what is beyond is zero, whatever is filled in,
+    /// and also if the object grows again. Called under the lock of the map, which the fill takes to
+    /// end.
+    pub(super) fn cut(&self, tail: u64) {
+        let mut state = self.state.lock();
+        state.cut = Some(state.cut.map_or(tail, |cut| cut.min(tail)));
+    }
+
+    fn cut_at(&self) -> Option<u64> {
+        self.state.lock().cut
     }
 
     fn announce(&self, end: FillEnd) {

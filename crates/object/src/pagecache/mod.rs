@@ -49,7 +49,6 @@ pub struct PageCache {
     mappings: Arc<FileMappings>,
     pages: RwLock<BTreeMap<PgOff, Slot>>,
     size_bytes: AtomicU64,
-    nr_dirty: AtomicU64,
     limit_pages: u64,
 }
 
@@ -110,7 +109,6 @@ impl PageCache {
             mappings,
             pages: RwLock::ranked(Rank::Registry, BTreeMap::new()),
             size_bytes: AtomicU64::new(size_bytes),
-            nr_dirty: AtomicU64::new(0),
         })
     }
 
@@ -144,9 +142,12 @@ impl PageCache {
         self.pages.read().len() as u64
     }
 
-    /// How many of them are dirty.
+    /// How many of them are dirty. Counted when asked: a fault, a zap and a pin mark a folio and know
+    /// nothing of its object.
     pub fn nr_dirty(&self) -> u64 {
-        self.nr_dirty.load(Ordering::Acquire)
+        let pages = self.pages.read();
+        let dirty = |slot: &&Slot| slot.folio.has(FolioFlags::DIRTY);
+        pages.values().filter(dirty).count() as u64
     }
 
     /// Whether the page is in memory and filled (what mincore reports of a file).
@@ -298,9 +299,7 @@ impl PageCache {
 
     /// Notes that a page differs from its backing store (Linux: `folio_mark_dirty`).
     pub fn mark_dirty(&self, folio: &FolioLock) {
-        if !folio.set(FolioFlags::DIRTY).contains(FolioFlags::DIRTY) {
-            self.nr_dirty.fetch_add(1, Ordering::AcqRel);
-        }
+        folio.set(FolioFlags::DIRTY);
     }
 
     /// Takes the dirty mark off a page, so that its data may be written out; says whether it had
@@ -312,7 +311,6 @@ impl PageCache {
             self.mark_dirty(folio);
         }
         if folio.clear(FolioFlags::DIRTY).contains(FolioFlags::DIRTY) {
-            self.nr_dirty.fetch_sub(1, Ordering::AcqRel);
             Dirty::Yes
         } else {
             Dirty::No

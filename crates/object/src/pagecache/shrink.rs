@@ -34,7 +34,6 @@ impl PageCache {
         }
         let first = self.end();
         self.mappings.unmap(first, None, EvenCows::Yes);
-        self.zero_tail(size_bytes);
         self.remove_from(first, None, EvenCows::Yes)
     }
 
@@ -47,6 +46,12 @@ impl PageCache {
 
     /// Goes on with a removal that had to wait.
     pub fn remove_from(&self, first: PgOff, last: Option<PgOff>, even_cows: EvenCows) -> Shrink {
+        if even_cows == EvenCows::Yes
+            && last.is_none()
+            && let Some(request) = self.zero_tail(first)
+        {
+            return Shrink::Later(request);
+        }
         let mut nr_removed = 0;
         let mut flushes = Flushes::new();
         let mut next = first;
@@ -67,6 +72,12 @@ impl PageCache {
             };
             next = after;
         }
+        if even_cows == EvenCows::Yes {
+            // A fault that had a page locked may have made a private copy of it since the range was
+            // unmapped; now that the pages are gone, none can any more.
+            self.mappings
+                .unmap_later(first, last, even_cows, &mut flushes);
+        }
         flushes.finish();
         Shrink::Done(nr_removed)
     }
@@ -84,9 +95,7 @@ impl PageCache {
             self.mappings
                 .unmap_later(pgoff, Some(pgoff), even_cows, flushes);
         }
-        if locked.clear(FolioFlags::DIRTY).contains(FolioFlags::DIRTY) {
-            self.nr_dirty.fetch_sub(1, Ordering::AcqRel);
-        }
+        locked.clear(FolioFlags::DIRTY);
         locked.set_owner(OwnerId::NONE, 0);
         let slot = self.pages.write().remove(&pgoff);
         drop(locked);
@@ -107,14 +116,32 @@ impl PageCache {
         Some((*pgoff, candidate))
     }
 
-    fn zero_tail(&self, size_bytes: u64) {
+    /// Zeroes what the last page holds beyond the object's end, if the pages from `first` on are those
+    /// beyond it: growing again shows none of it (Linux: `truncate_inode_partial_folio`). A page being
+    /// filled is cut when its data comes. The request is to wait for a page that somebody has locked.
+    fn zero_tail(&self, first: PgOff) -> Option<PageRequest> {
+        let size_bytes = self.size_bytes();
         let tail = size_bytes % PAGE_SIZE;
-        if tail == 0 {
-            return;
+        if tail == 0 || first != self.end() {
+            return None;
         }
-        if let Some(folio) = self.lookup(PgOff::containing(size_bytes)) {
-            folio.write(tail, &ZEROES[tail as usize..]);
+        let pgoff = PgOff::containing(size_bytes);
+        let folio = {
+            let pages = self.pages.read();
+            let slot = pages.get(&pgoff)?;
+            if let Some(fill) = &slot.fill {
+                fill.cut(tail);
+                return None;
+            }
+            slot.folio.clone()
+        };
+        let Some(locked) = folio.try_lock() else {
+            return Some(PageRequest::folio_unlocked(folio));
+        };
+        if self.owns(&locked, pgoff) {
+            locked.write(tail, &ZEROES[tail as usize..]);
         }
+        None
     }
 
     /// Lets every page go. For an object that is no longer mapped or named by anybody.

@@ -215,6 +215,70 @@ fn truncation_unmaps_removes_and_zeroes_the_tail() {
 
 // inv: 56
 #[test]
+fn a_page_being_filled_is_cut_when_its_data_comes() {
+    let cache = cache(2);
+    let filling = begin(&cache, 1);
+    assert!(matches!(cache.truncate(PAGE_SIZE + 2), Shrink::Done(0)));
+    // Growing again does not bring back what was cut off.
+    assert!(matches!(cache.truncate(2 * PAGE_SIZE), Shrink::Done(0)));
+    filling.fill(b"abcd");
+    assert_eq!(&first_bytes(&cache, 1), b"ab\0\0");
+}
+
+// inv: 56
+#[test]
+fn a_page_that_is_locked_is_cut_when_it_is_not() {
+    let cache = cache(2);
+    add(&cache, 1, b"abcd");
+    let folio = locked(&cache, 1);
+    let Shrink::Later(request) = cache.truncate(PAGE_SIZE + 2) else {
+        panic!("somebody uses the page");
+    };
+    let mut bytes = [0; 4];
+    folio.read(0, &mut bytes);
+    assert_eq!(&bytes, b"abcd", "left alone while it is locked");
+    drop(folio);
+    drop(request.perform());
+    let first = cache.end();
+    assert!(matches!(
+        cache.remove_from(first, None, EvenCows::Yes),
+        Shrink::Done(0)
+    ));
+    assert_eq!(&first_bytes(&cache, 1), b"ab\0\0");
+}
+
+// inv: 56
+#[test]
+fn a_private_copy_made_under_the_pages_lock_goes_with_the_page() {
+    let cache = cache(1);
+    add(&cache, 0, b"x");
+    let space = FakeSpace::new();
+    let _link = cache
+        .mappings()
+        .link(space.mapping(BASE, 1, 0), Sharing::ReadOnly)
+        .unwrap();
+    // A fault has found the page before the object is cut off.
+    let folio = locked(&cache, 0);
+    let Shrink::Later(request) = cache.truncate(0) else {
+        panic!("somebody uses the page");
+    };
+    let copy = FakeEntry {
+        pfn: Pfn::new(60),
+        writable: true,
+        private: true,
+    };
+    space.map_entry(BASE, copy);
+    drop(folio);
+    drop(request.perform());
+    assert!(matches!(
+        cache.remove_from(PgOff::ZERO, None, EvenCows::Yes),
+        Shrink::Done(1)
+    ));
+    assert_eq!(space.mapped(BASE), None);
+}
+
+// inv: 56
+#[test]
 fn truncation_waits_for_pages_in_use() {
     let cache = cache(2);
     add(&cache, 0, b"x");
@@ -288,6 +352,24 @@ fn a_cleaned_page_is_protected_before_it_counts_as_clean() {
     let folio = locked(&cache, 0);
     space.map_entry(BASE, entry);
     assert_eq!(cache.clean(&folio, &mut Flushes::new()), Dirty::Yes);
+}
+
+// inv: 57
+#[test]
+fn a_page_that_a_mapping_dirtied_is_counted_once_and_leaves_no_debt() {
+    let cache = cache(2);
+    for page in 0..2 {
+        add(&cache, page, b"x");
+        // As a fault or a zap does, which do not know the object.
+        locked(&cache, page).set(FolioFlags::DIRTY);
+    }
+    assert_eq!(cache.nr_dirty(), 2);
+    let folio = locked(&cache, 0);
+    assert_eq!(cache.clean(&folio, &mut Flushes::new()), Dirty::Yes);
+    drop(folio);
+    assert_eq!(cache.nr_dirty(), 1);
+    assert!(matches!(cache.truncate(0), Shrink::Done(2)));
+    assert_eq!(cache.nr_dirty(), 0);
 }
 
 #[derive(Default)]
