@@ -56,7 +56,9 @@ impl VmOps for SourceRegion {
     fn map_pages(&self, around: &mut MapAround<'_>) -> FaultPage {
         self.cache.map_pages(around);
         if let Some(base) = &self.base {
-            base.map_below(around, &|pgoff| self.cache.is_absent(pgoff));
+            base.map_below(around, &|pgoff| {
+                pgoff < self.cache.end() && self.cache.is_absent(pgoff)
+            });
         }
         around.fault_page()
     }
@@ -171,7 +173,7 @@ impl SourceRegion {
         }
         if let Some(base) = &self.base {
             base.map_below(around, &|pgoff| {
-                left_to_us(pgoff) && self.cache.is_absent(pgoff)
+                left_to_us(pgoff) && pgoff < self.cache.end() && self.cache.is_absent(pgoff)
             });
         }
     }
