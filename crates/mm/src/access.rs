@@ -41,7 +41,7 @@ impl Mm {
             };
             let read = match self.reach_or_grow(at, want) {
                 Ok(page) => self.read_page(&page, at, piece),
-                Err(Unreached::Refused | Unreached::Fault(_)) => {
+                Err(Unreached::Refused | Unreached::Fault(_)) if force == Force::Forced => {
                     self.ask_object(at, OutsideBytes::Read(piece))
                 }
                 Err(_) => 0,
@@ -63,11 +63,13 @@ impl Mm {
             let want = Want {
                 access: Access::Write,
                 force,
-                hold: Hold::Reference,
+                // A bare reference would not keep a fork from sharing the page before it is
+                // written.
+                hold: Hold::Pin,
             };
             let written = match self.reach_or_grow(at, want) {
                 Ok(page) => self.write_page(&page, at, piece),
-                Err(Unreached::Refused | Unreached::Fault(_)) => {
+                Err(Unreached::Refused | Unreached::Fault(_)) if force == Force::Forced => {
                     self.ask_object(at, OutsideBytes::Write(piece))
                 }
                 Err(_) => 0,
@@ -128,13 +130,12 @@ impl Mm {
     fn write_page(&self, page: &Reached, at: VirtAddr, piece: &[u8]) -> usize {
         let offset = at.page_offset();
         match page {
-            Reached::Folio(folio, pfn) => {
+            Reached::Pinned(pin, pfn) => {
                 self.arena().write(*pfn, offset, piece);
                 // `set_page_dirty_lock`
-                folio.set(FolioFlags::DIRTY);
+                pin.set(FolioFlags::DIRTY);
             }
-            Reached::Pinned(_, pfn) => self.arena().write(*pfn, offset, piece),
-            Reached::Zeroes | Reached::Mapped => return 0,
+            Reached::Folio(..) | Reached::Zeroes | Reached::Mapped => return 0,
             Reached::Device(pfn) => {
                 let copied = self.devices().page(*pfn).ok_or(Errno::EFAULT);
                 let copied = copied.and_then(|dev| dev.pagemap.copy_out(dev.pgoff, offset, piece));
@@ -146,7 +147,8 @@ impl Mm {
         piece.len()
     }
 
-    /// `vm_ops->access`: memory that has no pages to be had.
+    /// `vm_ops->access`: memory that has no pages to be had. What is private is not written through
+    /// to its object.
     fn ask_object(&self, at: VirtAddr, mut bytes: OutsideBytes<'_>) -> usize {
         let mut obtained = None;
         loop {
@@ -160,6 +162,10 @@ impl Mm {
             else {
                 return 0;
             };
+            let writes = matches!(bytes, OutsideBytes::Write(_));
+            if writes && !vma.flags().contains(VmFlags::SHARED) {
+                return 0;
+            }
             let again = match &mut bytes {
                 OutsideBytes::Read(bytes) => OutsideBytes::Read(bytes),
                 OutsideBytes::Write(bytes) => OutsideBytes::Write(bytes),

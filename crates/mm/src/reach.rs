@@ -43,7 +43,10 @@ pub(crate) enum Reached {
     /// It is mapped; nobody asked to hold it.
     Mapped,
     /// A folio, held; and which of its frames.
-    Folio(Folio, Pfn),
+    Folio(
+        #[expect(dead_code, reason = "held, not looked at")] Folio,
+        Pfn,
+    ),
     /// A folio, pinned; and which of its frames.
     Pinned(FolioPin, Pfn),
     /// The zero page.

@@ -282,4 +282,58 @@ fn memory_without_pages_is_reached_through_its_object() {
     assert_eq!(space.mm.read_memory(BASE, &mut byte, Force::Forced), 1);
     assert_eq!(byte, [9]);
     assert!(space.run().load(BASE).is_err());
+    // row: S18
+    // The object answers those whom the area's rights do not bind, and nobody else.
+    assert_eq!(space.mm.write_memory(BASE, &[7], Force::Plain), 0);
+    assert_eq!(space.mm.read_memory(BASE, &mut byte, Force::Plain), 0);
+    assert_eq!(space.mm.read_memory(BASE, &mut byte, Force::Forced), 1);
+    assert_eq!(byte, [9]);
+    // Mapped privately it is not written through to.
+    let private = MapRequest {
+        flags: MapFlags::PRIVATE | MapFlags::FIXED,
+        ..request
+    };
+    space.mm.mmap(&private).unwrap();
+    assert_eq!(space.mm.write_memory(BASE, &[7], Force::Forced), 0);
+    assert_eq!(space.mm.read_memory(BASE, &mut byte, Force::Forced), 1);
+    assert_eq!(byte, [9]);
+}
+
+// row: F18 row: S18 row: S12
+// inv: 43 44 45
+#[test]
+fn a_write_from_outside_is_not_shared_with_a_child_born_meanwhile() {
+    let host = Host::new(2048);
+    let parent = host.space();
+    let range = parent.anon(1, RW);
+    let (at, mm) = (range.start(), Arc::clone(parent.mm.shared()));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0_u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                number += 1;
+                let bytes = number.to_le_bytes();
+                assert_eq!(mm.write_memory(at, &bytes, Force::Plain), 8);
+                let mut back = [0; 8];
+                mm.read_memory(at, &mut back, Force::Plain);
+                assert_eq!(u64::from_le_bytes(back), number, "a write was lost");
+            }
+        });
+        let mut program = parent.run();
+        for _ in 0..100 {
+            let child = parent.fork();
+            program.store(at.checked_add(100).unwrap(), 1).unwrap();
+            let mut reader = child.run();
+            let seen = reader.load_word(at).unwrap();
+            std::thread::yield_now();
+            assert_eq!(reader.load_word(at).unwrap(), seen);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    // Whoever writes pins what it writes to, which fork asks about.
+    assert!(parent.mm.flags().contains(mm::MmFlags::HAS_PINNED));
+    assert_eq!(parent.mm.write_memory(at, &[0; 8], Force::Plain), 8);
+    let record = host.arena.record(pfn_of(&parent.mm, at)).unwrap();
+    assert!(record.has(FolioFlags::DIRTY) && !record.maybe_dma_pinned());
 }
