@@ -16,14 +16,10 @@ use crate::zap::{MarkerFate, Memory, Zap};
 impl MappingSpace for Mm {
     fn zap_mapping(&self, range: VirtRange, even_cows: EvenCows, held: &RmapRead<'_>) -> FlushDue {
         let mut gather = Gather::new(self.table(), self.mmu(), range);
-        // Truncation drops markers as well; pages that only go away for a while leave them.
-        let markers = match even_cows {
-            EvenCows::Yes => MarkerFate::Dropped,
-            EvenCows::No => MarkerFate::Kept,
-        };
+        // A guard is the program's, not the object's: truncation leaves it.
         let zap = Zap {
             cows: even_cows,
-            markers,
+            markers: MarkerFate::Kept,
             memory: Memory::OfObject,
         };
         self.zap_without_flush(range, held, &mut gather, zap);

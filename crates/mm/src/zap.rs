@@ -24,9 +24,9 @@ use crate::mm::Mm;
 /// What becomes of markers (Linux: `ZAP_FLAG_DROP_MARKER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MarkerFate {
-    /// They go: munmap, exit, truncation.
+    /// They go: munmap, exit.
     Dropped,
-    /// Guards stay, and so do userfault markers of files: MADV_DONTNEED.
+    /// Guards stay, and so do userfault markers of files: MADV_DONTNEED, truncation.
     Kept,
 }
 
@@ -169,6 +169,14 @@ impl Zap {
             return;
         }
         if self.keeps(kind, note) {
+            return;
+        }
+        if note == Some(NonPresent::Busy) && self.cows == EvenCows::No {
+            // A private copy is on its way here, and stays as one made earlier would. Only what it
+            // replaces is still remembered.
+            if let Some(range) = lock.covers() {
+                gather.forget(range);
+            }
             return;
         }
         let old = if self.leaves_uffd_marker(entry) {
