@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use addr::{PAGE_SIZE, PagingMode, VirtAddr, VirtRange};
 
-use crate::limits::{Limits, RLIM_INFINITY, Resource};
+use crate::limits::{Limits, Resource};
 
 /// End of the address space that a program sees unless it asks for more: 47 bits less one page,
 /// with four levels and with five (`DEFAULT_MAP_WINDOW`).
@@ -27,7 +27,8 @@ pub enum Placement {
     /// Downwards from `mmap_base`.
     #[default]
     TopDown,
-    /// Upwards from `mmap_legacy_base`: an unlimited stack, or the ADDR_COMPAT_LAYOUT personality.
+    /// Upwards from `mmap_legacy_base`: the ADDR_COMPAT_LAYOUT personality, or
+    /// `vm.legacy_va_layout`.
     Legacy,
 }
 
@@ -65,18 +66,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// `arch_pick_mmap_layout`: the bases that follow from the stack limit. A stack without limit
-    /// leaves no place to search downwards from, and so selects the legacy layout.
+    /// `arch_pick_mmap_layout`: the bases that follow from the stack limit. However large a stack may
+    /// become, it is left five sixths of the window at most.
     pub fn new(config: LayoutConfig, limits: &Limits, guard_gap_bytes: u64) -> Self {
         let stack = limits.get(Resource::Stack).soft;
-        let placement = match stack {
-            RLIM_INFINITY => Placement::Legacy,
-            _ => config.placement,
-        };
         let base = |task_size| VirtAddr::new(top_down_base(task_size, stack, guard_gap_bytes));
         Layout {
             mode: config.mode,
-            placement,
+            placement: config.placement,
             mmap_base: config.mmap_base.unwrap_or_else(|| base(DEFAULT_MAP_WINDOW)),
             mmap_legacy_base: VirtAddr::new(legacy_base(DEFAULT_MAP_WINDOW)),
             mmap_compat_base: base(COMPAT_TASK_SIZE),

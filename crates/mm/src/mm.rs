@@ -14,10 +14,10 @@
 //! | code, data, brk, stack, arguments, auxv, exe file | `arg_lock` ([`Mm::image`]) |
 //! | users | an atomic on a line of its own |
 
-use alloc::boxed::Box;
+mod user;
+
 use alloc::sync::{Arc, Weak};
 use core::fmt;
-use core::ops::Deref;
 
 use addr::{Errno, VmFlags};
 use frame::{Arena, ChargeId};
@@ -32,6 +32,8 @@ use vma::{MmapLock, MmapRead, MmapWrite, Rules};
 use crate::accounts::{AreaAccounts, Rss};
 use crate::layout::{Image, Layout, LayoutConfig, Placement};
 use crate::limits::{Commit, Limits, Sysctl};
+
+pub use user::MmUser;
 
 bitflags::bitflags! {
     /// `MMF_*`: what is true of a space as a whole.
@@ -249,7 +251,7 @@ impl Mm {
             forks: AtomicU64::new(0),
             image: Mutex::new(image),
         });
-        Ok(MmUser { mm })
+        Ok(MmUser::counted(mm))
     }
 
     /// The page tables (`pgd`).
@@ -399,9 +401,7 @@ impl Mm {
                 (users != 0).then_some(users + 1)
             })
             .ok()?;
-        Some(MmUser {
-            mm: Arc::clone(self),
-        })
+        Some(MmUser::counted(Arc::clone(self)))
     }
 
     /// `__mmput`: the last user has gone. In the kernel's order; what this build does not have yet is
@@ -435,58 +435,5 @@ impl fmt::Debug for Mm {
             .field("accounts", &self.accounts.0.counts())
             .field("rss", &self.rss.counts())
             .finish_non_exhaustive()
-    }
-}
-
-/// A user of a space (`mm_users`): while one exists the memory stays. Cloning is `mmget`, dropping is
-/// `mmput`; the last one tears the space down, on the thread that drops it.
-#[derive(Debug)]
-pub struct MmUser {
-    mm: Arc<Mm>,
-}
-
-impl MmUser {
-    /// `mmgrab`: keeps the structure, not the memory.
-    pub fn grab(&self) -> Arc<Mm> {
-        Arc::clone(&self.mm)
-    }
-
-    /// The space, as faults and accesses take it.
-    pub fn shared(&self) -> &Arc<Mm> {
-        &self.mm
-    }
-
-    /// `mmput_async`: like dropping, but if this was the last user the teardown is given to `later`.
-    pub fn put_async(self, later: impl FnOnce(Box<dyn FnOnce() + Send>)) {
-        if self.mm.users() == 1 {
-            later(Box::new(move || drop(self)));
-        }
-    }
-}
-
-impl Clone for MmUser {
-    fn clone(&self) -> Self {
-        // Relaxed: one user exists, so the count cannot be at zero.
-        self.mm.users.0.fetch_add(1, Ordering::Relaxed);
-        MmUser {
-            mm: Arc::clone(&self.mm),
-        }
-    }
-}
-
-impl Drop for MmUser {
-    fn drop(&mut self) {
-        // Release: what this user did is seen by the one that tears down; acquire: there, all of it.
-        if self.mm.users.0.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.mm.last_user_gone();
-        }
-    }
-}
-
-impl Deref for MmUser {
-    type Target = Mm;
-
-    fn deref(&self) -> &Mm {
-        &self.mm
     }
 }

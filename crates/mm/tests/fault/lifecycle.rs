@@ -59,9 +59,33 @@ fn teardown_may_be_left_to_another() {
     mm.clone().put_async(|_| panic!("there is another user"));
     let mut later = None;
     mm.put_async(|work| later = Some(work));
-    assert_eq!((structure.users(), structure.stats().rss.anon), (1, 1));
+    // Nobody can become a user again of what is to be torn down.
+    assert_eq!((structure.users(), structure.stats().rss.anon), (0, 1));
+    assert!(structure.get_not_zero().is_none());
     later.unwrap()();
     assert_eq!((structure.users(), structure.stats().rss.anon), (0, 0));
+}
+
+// row: M02
+#[test]
+fn of_two_last_users_one_leaves_the_teardown_to_another() {
+    for _ in 0..200 {
+        let (_arena, mm) = bare(64);
+        let structure = mm.grab();
+        let together = std::sync::Barrier::new(2);
+        let given = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for user in [mm.clone(), mm] {
+                scope.spawn(|| {
+                    together.wait();
+                    user.put_async(|work| given.lock().unwrap().push(work));
+                });
+            }
+        });
+        let mut given = given.into_inner().unwrap();
+        assert_eq!((structure.users(), given.len()), (0, 1));
+        given.remove(0)();
+    }
 }
 
 // row: M28
@@ -161,8 +185,10 @@ fn bases_are_those_of_a_kernel_without_randomness() {
         cut,
         (DEFAULT_MAP_WINDOW - DEFAULT_MAP_WINDOW / 6 * 5).next_multiple_of(PAGE_SIZE)
     );
-    // One without limit selects the legacy layout.
-    assert_eq!(layout(u64::MAX).placement(), Placement::Legacy);
+    // So is one without limit: it does not select the legacy layout.
+    let unlimited = layout(u64::MAX);
+    assert_eq!(unlimited.mmap_base().as_u64(), cut);
+    assert_eq!(unlimited.placement(), Placement::TopDown);
     let five = LayoutConfig {
         mode: PagingMode::FiveLevel,
         ..LayoutConfig::default()
