@@ -124,7 +124,7 @@ impl Room<'_> {
     fn request(&self, wanted: Wanted, low: VirtAddr, high: VirtAddr) -> GapRequest {
         GapRequest {
             stack_guard_bytes: self.guard_bytes(),
-            ..GapRequest::new(wanted.bytes, low, high)
+            ..GapRequest::new(wanted.bytes, low.max(lowest(self.sysctl)), high)
         }
     }
 
@@ -138,7 +138,12 @@ impl Room<'_> {
 pub(crate) fn round_hint(hint: VirtAddr, sysctl: &Sysctl) -> VirtAddr {
     let hint = hint.align_down();
     if hint != VirtAddr::ZERO && hint.as_u64() < sysctl.mmap_min_addr {
-        return VirtAddr::new(sysctl.mmap_min_addr.next_multiple_of(PAGE_SIZE));
+        return lowest(sysctl);
     }
     hint
+}
+
+/// The lowest address that a program may map.
+fn lowest(sysctl: &Sysctl) -> VirtAddr {
+    VirtAddr::new(sysctl.mmap_min_addr.next_multiple_of(PAGE_SIZE))
 }

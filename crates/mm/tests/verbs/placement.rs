@@ -31,6 +31,24 @@ fn memory_grows_down_from_its_base() {
     world.end();
 }
 
+// row: M04 S01
+// inv: 14
+#[test]
+fn the_search_ends_where_programs_may_not_map() {
+    let base = 1 << 20;
+    let world = World::with(64, |config| {
+        config.layout.mmap_base = Some(VirtAddr::new(base));
+    });
+    let mm = &world.first().mm;
+    let lowest = mm.sysctl().mmap_min_addr;
+    // All there is from the lowest address to the base; below it there still is room, for nobody.
+    let all = MapRequest::anonymous(base - lowest, RW).fixed_at(VirtAddr::new(lowest));
+    mm.mmap(&all).unwrap();
+    let next = map(&world, 1, VirtAddr::ZERO, MapFlags::empty());
+    assert_eq!(next, mm.layout().mmap_legacy_base());
+    world.end();
+}
+
 // row: M04 M05
 #[test]
 fn the_legacy_layout_grows_up() {
