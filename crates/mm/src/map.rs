@@ -185,16 +185,7 @@ impl<'r> Wish<'r> {
             MapKind::Private => flags,
             MapKind::Droppable | MapKind::Unknown => return Err(Errno::EINVAL),
         };
-        let flags = Self::readable(target, flags)?;
-        // `mapping_map_writable`: a file that nobody may write now takes no writer.
-        let denied = target
-            .file
-            .as_ref()
-            .is_some_and(|file| file.mappings().is_write_denied());
-        if denied && flags.contains(VmFlags::SHARED | VmFlags::MAYWRITE) {
-            return Err(Errno::EPERM);
-        }
-        Ok(flags)
+        unsealed(target, Self::readable(target, flags)?)
     }
 
     /// MAP_SHARED_VALIDATE refuses what MAP_SHARED ignores.
@@ -225,12 +216,6 @@ impl<'r> Wish<'r> {
         let mut flags = flags | VmFlags::SHARED | VmFlags::MAYSHARE;
         if !rights.contains(FileRights::WRITE) {
             flags -= VmFlags::MAYWRITE | VmFlags::SHARED;
-        }
-        if rights.contains(FileRights::SEALED_WRITE) {
-            if flags.contains(VmFlags::SHARED | VmFlags::WRITE) {
-                return Err(Errno::EPERM);
-            }
-            flags -= VmFlags::MAYWRITE;
         }
         // Of the flags that a plain shared mapping ignores, one has a bit of its own.
         if self.request.flags.kind() == MapKind::Shared {
@@ -284,5 +269,17 @@ impl<'r> Wish<'r> {
     fn wants_populate(&self, flags: VmFlags) -> bool {
         let populate = self.request.flags & (MapFlags::POPULATE | MapFlags::NONBLOCK);
         flags.contains(VmFlags::LOCKED) || populate == MapFlags::POPULATE
+    }
+}
+
+/// `memfd_check_seals_mmap`: a file sealed against writes is shared for reading only, now and later.
+fn unsealed(target: &ObjectTarget, flags: VmFlags) -> Result<VmFlags, Errno> {
+    let sealed = target.rights.contains(FileRights::SEALED_WRITE);
+    if !sealed || !flags.contains(VmFlags::SHARED) {
+        return Ok(flags);
+    }
+    match flags.contains(VmFlags::WRITE) {
+        true => Err(Errno::EPERM),
+        false => Ok(flags - VmFlags::MAYWRITE),
     }
 }

@@ -110,12 +110,20 @@ fn remapped(
     if area.contains(VmFlags::LOCKED) {
         flags |= MapFlags::LOCKED;
     }
+    // What the area lost when it was made, the file does not allow.
+    let mut rights = FileRights::READ_WRITE;
+    if !area.contains(VmFlags::MAYEXEC) {
+        rights |= FileRights::NO_EXEC;
+    }
+    if !area.contains(VmFlags::MAYWRITE) {
+        rights |= FileRights::SEALED_WRITE;
+    }
     let target = ObjectTarget {
         ops: first.ops().cloned(),
         file: Some(file),
-        rights: FileRights::READ_WRITE,
+        rights,
         max_bytes: None,
-        flags: VmFlags::NONE,
+        flags: area & (VmFlags::SPECIAL | VmFlags::DONTDUMP),
         private_data: first.private_data.clone(),
         prepare: None,
     };

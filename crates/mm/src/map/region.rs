@@ -3,12 +3,13 @@
 use alloc::sync::Arc;
 
 use addr::{Errno, PAGE_SHIFT, PgOff, VirtRange, VmFlags};
+use object::rmap::AdmitWriter;
 use object::shmem::{Shmem, ShmemConfig};
 use object::{Area, InodeId};
 use sync::atomic::{AtomicU64, Ordering};
 use vma::{MapPlan, MapScope, MmapWrite, NewArea, RemovePlan, Vma};
 
-use super::request::{MapDescription, MapTarget};
+use super::request::{MapDescription, MapTarget, ObjectTarget};
 use crate::limits::{Commit, Privilege};
 use crate::mm::{Guarded, Mm};
 use crate::unmap::Charge;
@@ -20,6 +21,23 @@ pub(crate) struct Region<'r> {
     pub(crate) flags: VmFlags,
     pub(crate) pgoff: PgOff,
     pub(crate) target: &'r MapTarget,
+}
+
+impl Region<'_> {
+    /// `mapping_map_writable`: a file that nobody may write now takes no writer; one that takes it
+    /// cannot be denied writers until the area is there and counts itself.
+    fn admit_writer(&self) -> Result<Option<AdmitWriter>, Errno> {
+        let MapTarget::Object(ObjectTarget {
+            file: Some(file), ..
+        }) = self.target
+        else {
+            return Ok(None);
+        };
+        match self.flags.contains(VmFlags::SHARED | VmFlags::MAYWRITE) {
+            true => file.mappings().admit_writer().map(Some),
+            false => Ok(None),
+        }
+    }
 }
 
 /// A promise of memory entered in the ledger; given back on drop unless an area takes it over.
@@ -102,8 +120,12 @@ fn unused_inode() -> InodeId {
 }
 
 impl Mm {
-    /// `security_vm_enough_memory_mm`: enters `pages` more in the ledger, or ENOMEM.
+    /// `security_vm_enough_memory_mm`: enters `pages` more in the ledger, or ENOMEM. Nobody is refused
+    /// nothing, not even when more is promised already than there is.
     pub(crate) fn promise(&self, pages: u64) -> Result<(), Errno> {
+        if pages == 0 {
+            return Ok(());
+        }
         let total_vm = self.accounts().counts().total;
         self.commit().charge(pages, total_vm, Privilege::Ordinary)
     }
@@ -114,6 +136,7 @@ impl Mm {
         held: &mut MmapWrite<'_, Guarded>,
         region: Region<'_>,
     ) -> Result<Arc<Vma>, Errno> {
+        let _writer = region.admit_writer()?;
         let Region {
             range,
             mut flags,

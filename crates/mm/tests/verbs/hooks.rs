@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use addr::{Errno, PAGE_SIZE, Prot, VirtAddr, VirtRange, VmFlags};
+use addr::{Errno, PAGE_SIZE, PgOff, Prot, VirtAddr, VirtRange, VmFlags};
 use mm::{
     Advice, FileRights, MapDescription, MapFlags, MapPrepare, MapRequest, ObjectTarget, RemapFlags,
 };
-use object::{AreaChange, Callbacks, VmOps};
+use object::rmap::{DenyWrite, FileMappings};
+use object::shmem::Shmem;
+use object::{AreaChange, Callbacks, MappedFile, VmOps};
 
 use crate::kit::{BASE, Space, World, at, bytes};
 
@@ -293,6 +295,18 @@ fn what_the_file_does_not_allow_is_refused() {
     assert!(synced.contains(VmFlags::SYNC));
     let sealed = READ | WRITE | FileRights::SEALED_WRITE;
     assert_eq!(map(sealed, RW, shared), Err(Errno::EPERM));
+    // Seals are asked about last.
+    let sealed_too = |more| map(sealed | more, RW, shared);
+    assert_eq!(sealed_too(FileRights::NO_MMAP), Err(Errno::ENODEV));
+    let grows = shared | MapFlags::GROWSDOWN;
+    assert_eq!(map(sealed, RW, grows), Err(Errno::EINVAL));
+    let unreadable = WRITE | FileRights::SEALED_WRITE;
+    assert_eq!(map(unreadable, RW, shared), Err(Errno::EACCES));
+    // They say nothing of private mappings, and those shared for reading stay so.
+    let mine = map(sealed, RW, private).unwrap();
+    assert!(mine.contains(VmFlags::WRITE | VmFlags::MAYWRITE));
+    let read_only = map(sealed, Prot::READ, shared).unwrap();
+    assert!(!read_only.contains(VmFlags::MAYWRITE));
     world.end();
 }
 
@@ -309,5 +323,111 @@ fn what_the_file_does_not_allow_cannot_be_had_later() {
     let no_exec = READ | FileRights::NO_EXEC;
     map_file(space, no_exec, Prot::READ, MapFlags::PRIVATE).unwrap();
     assert_eq!(space.protect(0, 1, Prot::EXEC), Err(Errno::EACCES));
+    world.end();
+}
+
+/// A shared-memory file of four pages, mapped shared at the start of the window; the areas' file.
+fn map_shmem(
+    space: &Space,
+    rights: FileRights,
+    change: impl FnOnce(&mut ObjectTarget),
+) -> Result<Arc<MappedFile>, Errno> {
+    let memory = Shmem::anonymous(space.mm.arena(), bytes(4));
+    let file = memory.open_file();
+    let mut target = ObjectTarget::new(memory).with_file(Arc::clone(&file), rights);
+    change(&mut target);
+    let prot = match rights.contains(WRITE) {
+        true => RW,
+        false => Prot::READ,
+    };
+    let request = MapRequest::object(target, bytes(4), prot, MapFlags::SHARED);
+    space.mm.mmap(&request.fixed_at(at(0)))?;
+    Ok(file)
+}
+
+/// Denies everyone to write to a file while it is being mapped.
+#[derive(Debug, Default)]
+struct Denier(
+    Mutex<Vec<Result<DenyWrite, Errno>>>,
+    Mutex<Option<Arc<FileMappings>>>,
+);
+
+impl MapPrepare for Denier {
+    fn prepare(&self, description: &mut MapDescription) -> Result<(), Errno> {
+        let file = description.file.as_ref().unwrap();
+        self.0.lock().unwrap().push(file.mappings().deny_write());
+        *self.1.lock().unwrap() = Some(Arc::clone(file.mappings()));
+        Ok(())
+    }
+}
+
+// row: S01 A03
+// inv: 19 23
+#[test]
+fn a_file_that_may_not_be_written_is_found_before_the_hole_is_made() {
+    let mut world = World::new(64);
+    let space = world.first();
+    space.map_private(0, 4);
+    space.write(at(1), 7).unwrap();
+    // Denied before: nothing is unmapped.
+    let memory = Shmem::anonymous(space.mm.arena(), bytes(4));
+    let file = memory.open_file();
+    let denial = file.mappings().deny_write().unwrap();
+    let target = ObjectTarget::new(memory).with_file(Arc::clone(&file), READ | WRITE);
+    let request = MapRequest::object(target, bytes(4), RW, MapFlags::SHARED).fixed_at(at(0));
+    assert_eq!(space.mm.mmap(&request), Err(Errno::EPERM));
+    assert_eq!(space.areas(), [(0, 4, "rw-p".into())]);
+    assert_eq!(space.read(at(1)).unwrap(), 7);
+    drop(denial);
+    // Admitted, it cannot be denied until the area counts itself.
+    let denier = Arc::new(Denier::default());
+    let prepare = Arc::clone(&denier);
+    map_shmem(space, READ | WRITE, |target| target.prepare = Some(prepare)).unwrap();
+    assert_eq!(space.areas(), [(0, 4, "rw-s".into())]);
+    let said = denier.0.lock().unwrap().pop().unwrap();
+    assert_eq!(said.map(drop), Err(Errno::EBUSY));
+    let mappings = denier.1.lock().unwrap().take().unwrap();
+    assert_eq!(mappings.nr_writable(), 1);
+    space.unmap(0, 4).unwrap();
+    assert!(mappings.deny_write().is_ok());
+    world.check();
+    world.end();
+}
+
+// row: S11 A05
+#[test]
+fn remapped_file_pages_have_the_rights_they_had() {
+    let world = World::new(64);
+    let space = world.first();
+    let special = VmFlags::MIXEDMAP | VmFlags::DONTEXPAND | VmFlags::DONTDUMP;
+    map_shmem(space, READ | WRITE | FileRights::NO_EXEC, |target| {
+        target.flags = special;
+    })
+    .unwrap();
+    let before = space.tree().find(at(0)).unwrap().flags();
+    let place = (PgOff::new(3), MapFlags::empty());
+    space
+        .mm
+        .remap_file_pages(at(0), bytes(1), Prot::NONE, place)
+        .unwrap();
+    let vma = space.tree().find(at(0)).unwrap().clone();
+    assert_eq!((vma.pgoff, vma.nr_pages()), (PgOff::new(3), 1));
+    assert_eq!(vma.flags(), before);
+    drop(vma);
+    assert!(before.contains(special) && !before.contains(VmFlags::MAYEXEC));
+    assert_eq!(space.protect(0, 1, Prot::EXEC), Err(Errno::EACCES));
+    // A file sealed against writes stays so.
+    space.unmap(0, 4).unwrap();
+    let memory = Shmem::anonymous(space.mm.arena(), bytes(4));
+    let file = memory.open_file();
+    let sealed = READ | WRITE | FileRights::SEALED_WRITE;
+    let target = ObjectTarget::new(memory).with_file(file, sealed);
+    let request = MapRequest::object(target, bytes(4), Prot::READ, MapFlags::SHARED);
+    space.mm.mmap(&request.fixed_at(at(0))).unwrap();
+    space
+        .mm
+        .remap_file_pages(at(0), bytes(1), Prot::NONE, place)
+        .unwrap();
+    assert_eq!(space.protect(0, 1, RW), Err(Errno::EACCES));
     world.end();
 }

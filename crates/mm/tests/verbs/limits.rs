@@ -106,6 +106,32 @@ fn a_promise_goes_over_to_what_replaces_it() {
     world.end();
 }
 
+// row: S01 S20
+// inv: 18 19
+#[test]
+fn what_needs_no_promise_is_not_refused_one() {
+    let mut world = World::with(256, |config| {
+        config.commit = Arc::new(Commit::new(CommitConfig {
+            mode: Overcommit::Never(CommitLimit::RatioPercent(100)),
+            ram_pages: 12,
+            swap_pages: 0,
+            admin_reserve_pages: 0,
+            user_reserve_pages: 100,
+        }));
+    });
+    let space = world.first();
+    space.map_private(0, 11);
+    // What a space has takes from what it may be promised: now it has too much already.
+    space.map(100, 64, Prot::READ, MapFlags::PRIVATE).unwrap();
+    assert_eq!(space.map(20, 1, RW, MapFlags::PRIVATE), Err(Errno::ENOMEM));
+    assert_eq!(space.map(0, 8, RW, MapFlags::PRIVATE), Ok(at(0)));
+    let shared = MapFlags::SHARED;
+    assert_eq!(space.map(20, 1, RW, shared), Err(Errno::ENOMEM));
+    assert_eq!(world.commit.committed(), 11);
+    world.check();
+    world.end();
+}
+
 // row: M11
 // inv: 19 20
 #[test]

@@ -75,6 +75,22 @@ impl FileMappings {
         })
     }
 
+    /// Counts one writer more before its area is there, and keeps writing from being denied meanwhile
+    /// (Linux: `mapping_map_writable`).
+    ///
+    /// # Errors
+    /// `EPERM` while writing is denied.
+    pub fn admit_writer(self: &Arc<Self>) -> Result<AdmitWriter, Errno> {
+        let mut tree = self.tree.write();
+        if tree.writable < 0 {
+            return Err(Errno::EPERM);
+        }
+        tree.writable += 1;
+        Ok(AdmitWriter {
+            mappings: Arc::clone(self),
+        })
+    }
+
     /// How many areas map it.
     pub fn nr_mappings(&self) -> usize {
         self.tree.read().tree.len()
@@ -231,5 +247,17 @@ pub struct DenyWrite {
 impl Drop for DenyWrite {
     fn drop(&mut self) {
         self.mappings.tree.write().writable += 1;
+    }
+}
+
+/// While it lives writing to the file cannot be denied.
+#[derive(Debug)]
+pub struct AdmitWriter {
+    mappings: Arc<FileMappings>,
+}
+
+impl Drop for AdmitWriter {
+    fn drop(&mut self) {
+        self.mappings.tree.write().writable -= 1;
     }
 }

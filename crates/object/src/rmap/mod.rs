@@ -36,7 +36,7 @@ use crate::anon::{AnonVma, FamilyTrees};
 use crate::area;
 
 pub(crate) use mappings::FileTree;
-pub use mappings::{DenyWrite, FileLink, FileMappings, Sharing};
+pub use mappings::{AdmitWriter, DenyWrite, FileLink, FileMappings, Sharing};
 pub use walk::{LockMode, Place, WalkEnd, walk, walk_owner};
 
 /// Where pages of an object are mapped: one area, as rmap knows it.
