@@ -11,7 +11,7 @@ mod copy;
 use alloc::sync::Arc;
 
 use addr::{Errno, VirtRange, VmFlags};
-use machine::Mmu;
+use machine::{Mmu, MmuCaps};
 use pgtable::Gather;
 use vma::{ForkPlan, Forked, Inherit, MmapHeld, MmapWrite, Vma};
 
@@ -81,7 +81,7 @@ impl Mm {
         let mut copy = EntryCopy::new(self, child, held);
         let copied = pairs
             .iter()
-            .filter(|pair| needs_copy(pair))
+            .filter(|pair| needs_copy(pair, child.mmu().caps()))
             .try_for_each(|pair| copy.area(pair, &mut gather));
         copy.finish();
         gather.finish();
@@ -115,9 +115,15 @@ fn inherited(vma: &Vma) -> Inherit {
 }
 
 /// `vma_needs_copy`: shared pages are found again by faults; private ones are nowhere else.
-fn needs_copy(pair: &Forked) -> bool {
+///
+/// A machine that is filled by software may hand its child what it has filled for the parent; the
+/// child's tables must then have all of it, or what they do not know would never be forgotten.
+fn needs_copy(pair: &Forked, machine: MmuCaps) -> bool {
     if pair.child.flags().contains(VmFlags::WIPEONFORK) {
         return false;
+    }
+    if machine.is_filled_by_software() {
+        return true;
     }
     pair.child.flags().intersects(VmFlags::COPY_ON_FORK) || pair.parent.anon_chain().is_some()
 }

@@ -94,7 +94,7 @@ pub(crate) fn adopt(
     let own: Vec<&HostArea> = areas.iter().filter(|area| area.is_vdso_family()).collect();
     let stub = stub_address(&areas).ok_or(Unadoptable::Strange("no room for the stub page"))?;
     settle(shared, &space, tid, (&own, stub))?;
-    let memory = Memory::new(mm, space, stub);
+    let memory = Memory::new(mm, space);
     // The program is about to read its stack, and /proc/PID/cmdline wants the host to have it.
     let env_end = memory.mm.image().env_end.as_u64();
     memory.fill(regs.stack(), env_end.max(regs.stack() + 1));
@@ -316,6 +316,6 @@ fn settle(
     for (start, end) in gaps_between(&runs, TASK_SIZE) {
         keeper.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0])?;
     }
-    space.begin(keeper, runs);
+    space.begin(keeper, runs, stub);
     Ok(())
 }

@@ -248,6 +248,18 @@ impl Keeper {
         Ok(keeper)
     }
 
+    /// Moves the stub page to `stub`, where nothing is, and goes to rest there. What is left at the
+    /// old place is the same page once more.
+    pub(crate) fn move_stub(&mut self, from: u64, stub: u64) -> Result<(), Gone> {
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+        let arguments = [from, stub::BYTES, stub::BYTES, flags as u64, stub, 0];
+        if self.call(libc::SYS_mremap, arguments)? != stub as i64 {
+            return Err(Gone);
+        }
+        self.rest = rest_at(self.tid, stub)?;
+        Ok(())
+    }
+
     /// The task.
     pub(crate) fn tid(&self) -> Tid {
         self.tid

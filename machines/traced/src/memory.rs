@@ -28,8 +28,6 @@ pub(crate) struct Memory {
     pub(crate) mm: MmUser,
     /// The host's side.
     pub(crate) space: Arc<Space>,
-    /// Where the stub page is.
-    pub(crate) stub: u64,
     /// While a fork is under way, stops of other threads wait here.
     pub(crate) frozen: Cell<Frozen>,
     /// The stops that wait.
@@ -57,12 +55,11 @@ pub(crate) enum Served {
 }
 
 impl Memory {
-    /// A memory of `mm`, cached in `space`, whose stub page is at `stub`.
-    pub(crate) fn new(mm: MmUser, space: Arc<Space>, stub: u64) -> Self {
+    /// A memory of `mm`, cached in `space`.
+    pub(crate) fn new(mm: MmUser, space: Arc<Space>) -> Self {
         Self {
             mm,
             space,
-            stub,
             frozen: Cell::new(Frozen::No),
             held: RefCell::new(Vec::new()),
         }

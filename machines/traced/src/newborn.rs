@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use addr::{VirtAddr, VmFlags};
-use mm::{Force, ForkConfig};
-use vma::MmapHeld;
+use addr::VirtAddr;
+use mm::{Force, ForkConfig, Target};
 
 use crate::halt::{Halt, Next};
 use crate::keeper::Keeper;
 use crate::memory::{Frozen, Memory};
-use crate::runs::{Backing, Runs};
+use crate::runs::Backing;
 use crate::space::Space;
 use crate::sys::signal::kill;
 use crate::sys::wait::Stop;
@@ -84,7 +83,7 @@ pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     let copied = fork.child.is_some();
     if copied {
         // What the host has copied into the child is what it has in the parent at this moment.
-        process.memory().space.inherit(runs_source.space.runs());
+        process.memory().space.inherit(&runs_source.space);
     }
     newborn.phase = Phase::Newborn(Some(Birth { fork }));
     let early = tree.early.iter().position(|tid| *tid == child);
@@ -109,7 +108,7 @@ fn process_for(thread: &Thread, child: Tid, fork: &Fork, memory: &Rc<Memory>) ->
     let process = match (&fork.kind, &fork.child) {
         (Kin::Thread, _) => return Rc::clone(&thread.process),
         (_, Some((mm, space))) => {
-            let own = Memory::new(mm.clone(), Arc::clone(space), memory.stub);
+            let own = Memory::new(mm.clone(), Arc::clone(space));
             Process::new(child, Rc::new(own), program)
         }
         (_, None) => Process::new(child, Rc::clone(memory), program),
@@ -135,7 +134,7 @@ pub(crate) fn on_first_stop(
     };
     let memory = thread.memory();
     if birth.fork.child.is_some() {
-        let keeper = Keeper::make(&tree.shared.workshop, thread.tid, memory.stub);
+        let keeper = Keeper::make(&tree.shared.workshop, thread.tid, memory.space.stub());
         // Without a keeper it could never run.
         let keeper = keeper.inspect_err(|_| kill(thread.process.pid, libc::SIGKILL))?;
         settle(&memory, keeper);
@@ -158,52 +157,33 @@ pub(crate) fn on_first_stop(
 fn settle(memory: &Memory, keeper: Keeper) {
     let space = &memory.space;
     let runs = space.runs();
-    space.begin(keeper, runs.clone());
+    space.begin(keeper, runs.clone(), space.stub());
     for run in runs.within(0, u64::MAX) {
         if run.backing != Backing::Host && !is_as_in_tables(memory, &run) {
             space.forget(run.start, run.end);
         }
     }
-    debug_assert!(all_known(&space.runs()));
-}
-
-fn all_known(runs: &Runs) -> bool {
-    runs.within(0, u64::MAX).all(|run| run.start < run.end)
 }
 
 /// Whether the child's tables have the whole run, with the same frames, and at least its rights.
+/// They were copied from the parent's, so what they have of a file is what the run is of.
 fn is_as_in_tables(memory: &Memory, run: &crate::runs::Run) -> bool {
     let Some(range) = addr::VirtRange::new(VirtAddr::new(run.start), VirtAddr::new(run.end)) else {
         return false;
     };
-    if let Backing::File(..) = run.backing {
-        return is_in_copied_area(memory, range);
-    }
     let mut next = run.start;
     let mut same = true;
     memory.mm.translations(range, |ours| {
-        let expected = match run.backing {
-            Backing::Arena(offset) => offset + (ours.range.start().as_u64() - run.start),
-            _ => 0,
+        let start = ours.range.start().as_u64();
+        same &= start == next && ours.prot.contains(run.prot);
+        same &= match (run.backing, ours.target) {
+            (Backing::Arena(offset), Target::Arena(pfn)) => {
+                pfn.phys_addr() == offset + (start - run.start)
+            }
+            (Backing::File(..), Target::Device(_)) => true,
+            _ => false,
         };
-        same &= ours.range.start().as_u64() == next
-            && ours.target == mm::Target::Arena(addr::Pfn::containing(expected))
-            && ours.prot.contains(run.prot);
         next = ours.range.end().as_u64();
     });
     same && next == run.end
-}
-
-/// Whether all of a file's run lies in areas that the child has. File pages that it has no entries
-/// for are the same pages that a fault would find.
-fn is_in_copied_area(memory: &Memory, range: addr::VirtRange) -> bool {
-    let held = memory.mm.read();
-    let mut at = range.start();
-    while at < range.end() {
-        match held.tree().find(at) {
-            Some(area) if !area.flags().contains(VmFlags::WIPEONFORK) => at = area.range.end(),
-            _ => return false,
-        }
-    }
-    true
 }

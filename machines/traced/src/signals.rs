@@ -9,18 +9,25 @@ use addr::Access;
 
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
-use crate::sys::ptrace;
+use crate::sys::ptrace::{self, Regs, SignalInfo};
 use crate::sys::signal::kill_thread;
 use crate::thread::Thread;
 
 /// The signals whose host state is ours.
 pub(crate) const OWNED: u64 = signal_bit(libc::SIGSEGV) | signal_bit(libc::SIGBUS);
 
+const SEGV_MAPERR: i32 = 1;
+
 /// What the kernel leaves alone below the stack pointer.
 pub(crate) const RED_ZONE: u64 = 128;
 
 /// Handles a stop for a signal that is no page fault.
 pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
+    if thread.in_stub && signal == libc::SIGSEGV {
+        thread.in_stub = false;
+        let info = SignalInfo::fault(signal, SEGV_MAPERR, thread.memory().space.stub());
+        ptrace::set_signal_info(thread.tid, &info)?;
+    }
     let blocked = thread.blocked_owned & signal_bit(signal) != 0;
     if signal_bit(signal) & OWNED != 0 && !is_sent(thread)? {
         if blocked && !thread.doomed {
@@ -96,5 +103,17 @@ pub(crate) fn end_by_blocked(thread: &mut Thread, signal: i32) -> Result<Next, H
     thread.doomed = true;
     let mask = ptrace::signal_mask(thread.tid)?;
     ptrace::set_signal_mask(thread.tid, mask | signal_bit(signal))?;
+    Ok(Next::Resume)
+}
+
+/// A program's own thread has run into the stub, where its memory has nothing: it gets the signal
+/// of a jump to nowhere.
+pub(crate) fn refuse_stub(thread: &mut Thread, mut regs: Regs) -> Result<Next, Halt> {
+    let number = regs.call_number();
+    regs.skip_call(number);
+    regs.set_instruction(thread.memory().space.stub());
+    ptrace::set_registers(thread.tid, &regs)?;
+    thread.in_stub = true;
+    kill_thread(thread.process.pid, thread.tid, libc::SIGSEGV);
     Ok(Next::Resume)
 }

@@ -18,6 +18,7 @@ use sync::Mutex;
 
 use crate::errands::{Errand, Errands};
 use crate::keeper::{Keeper, Workshop};
+use crate::memory::TASK_SIZE;
 use crate::runs::{Backing, Run, Runs};
 use crate::stats::HostCounts;
 use crate::sys::{Gone, Tid};
@@ -26,6 +27,10 @@ use crate::{files, stub};
 /// The most host areas a space may have before all of them are forgotten; the host's own limit is
 /// 65,530.
 const NR_RUNS_MAX: usize = 60_000;
+
+/// Where the stub page is looked a new place for.
+const NR_STUB_PLACES: u64 = 4096;
+const STUB_STEP: u64 = 1 << 20;
 
 /// What all spaces of a tree share.
 #[derive(Debug)]
@@ -45,8 +50,8 @@ pub(crate) enum Unfilled {
     Dead,
     /// The host refused with this errno.
     Refused(i32),
-    /// The stub page is in the way.
-    StubInTheWay,
+    /// The host's own pages are in the way.
+    OfTheHost,
     /// The page is no memory that the host could map.
     NoSuchPage,
 }
@@ -63,6 +68,7 @@ pub(crate) struct Space {
 struct Held {
     keeper: Option<Keeper>,
     runs: Runs,
+    stub: u64,
     files: HashMap<(InodeId, HostRights), u32>,
     counts: HostCounts,
 }
@@ -110,6 +116,26 @@ impl Held {
             return Err(Unfilled::Refused(answer.unsigned_abs() as i32));
         }
         self.runs.insert(run);
+        Ok(())
+    }
+
+    /// A program puts something where the stub page is: it goes where the host has nothing. Should
+    /// the program have something there, the page is moved again when that is filled.
+    fn move_stub(&mut self) -> Result<(), Unfilled> {
+        let (from, runs) = (self.stub, &self.runs);
+        let is_free = |at: &u64| runs.within(*at, at + stub::BYTES).next().is_none();
+        let places = (1..NR_STUB_PLACES).map(|step| from + step * STUB_STEP);
+        let to = places
+            .filter(|at| *at < TASK_SIZE)
+            .find(is_free)
+            .ok_or(Unfilled::OfTheHost)?;
+        let keeper = self.keeper.as_mut().ok_or(Unfilled::Dead)?;
+        keeper.move_stub(from, to).map_err(|Gone| Unfilled::Dead)?;
+        self.runs.remove(from, from + stub::BYTES);
+        self.runs.insert(stub_run(to));
+        self.stub = to;
+        self.call(libc::SYS_munmap, [from, stub::BYTES, 0, 0, 0, 0])
+            .map_err(|Gone| Unfilled::Dead)?;
         Ok(())
     }
 
@@ -191,15 +217,23 @@ impl Space {
     }
 
     /// Gives the space its keeper. `runs` is what the host has mapped in it already.
-    pub(crate) fn begin(&self, keeper: Keeper, runs: Runs) {
+    pub(crate) fn begin(&self, keeper: Keeper, runs: Runs, stub: u64) {
         let mut held = self.held.lock();
+        held.stub = stub;
         held.keeper = Some(keeper);
         held.runs = runs;
     }
 
     /// Notes what the host has mapped in a space that was just copied and has no keeper yet.
-    pub(crate) fn inherit(&self, runs: Runs) {
-        self.held.lock().runs = runs;
+    pub(crate) fn inherit(&self, parent: &Self) {
+        let (runs, stub) = (parent.runs(), parent.stub());
+        let mut held = self.held.lock();
+        (held.runs, held.stub) = (runs, stub);
+    }
+
+    /// Where the stub page is.
+    pub(crate) fn stub(&self) -> u64 {
+        self.held.lock().stub
     }
 
     /// What the host has mapped now.
@@ -235,12 +269,12 @@ impl Space {
     ) -> Result<(), Unfilled> {
         let mut held = self.held.lock();
         let (start, end) = (range.start().as_u64(), range.end().as_u64());
-        if held
-            .runs
-            .within(start, end)
-            .any(|run| run.backing == Backing::Host)
-        {
-            return Err(Unfilled::StubInTheWay);
+        if held.stub < end && start < held.stub + stub::BYTES {
+            held.move_stub()?;
+        }
+        let in_the_way = |run: Run| run.backing == Backing::Host;
+        if held.runs.within(start, end).any(in_the_way) {
+            return Err(Unfilled::OfTheHost);
         }
         if held.runs.len() >= NR_RUNS_MAX {
             held.forget(0, u64::MAX);

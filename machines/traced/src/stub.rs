@@ -21,9 +21,9 @@ const CODE: [u8; 14] = [
     0xeb, 0xf2, // jmp again
 ];
 
-/// The page's bytes. What is not code traps.
+/// The page's bytes. What is not code is `hlt`, which no program may execute.
 pub(crate) fn page() -> Vec<u8> {
-    let mut page = vec![0xcc; BYTES as usize];
+    let mut page = vec![0xf4; BYTES as usize];
     for (byte, code) in page.iter_mut().zip(CODE) {
         *byte = code;
     }

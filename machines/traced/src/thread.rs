@@ -186,6 +186,8 @@ pub(crate) struct Thread {
     pub(crate) pending_owned: u64,
     /// Whether it is being ended by a signal that it blocks.
     pub(crate) doomed: bool,
+    /// Whether it has jumped into the stub page, where for the program there is nothing.
+    pub(crate) in_stub: bool,
     /// Frames of handlers whose saved mask lacks what the program blocked.
     pub(crate) frames: Frames,
     /// Its alternate signal stack, if it has one.
@@ -211,6 +213,7 @@ impl Thread {
             blocked_owned: 0,
             pending_owned: 0,
             doomed: false,
+            in_stub: false,
             frames: Frames::default(),
             alternate_stack: None,
             clear_tid_at: 0,

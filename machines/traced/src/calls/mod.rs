@@ -18,7 +18,7 @@ use crate::memory::Memory;
 use crate::sys::ptrace::{self, Regs};
 use crate::thread::{OnReturn, Phase, Thread};
 use crate::tree::Tree;
-use crate::{limits, newborn, ready};
+use crate::{limits, newborn, ready, signals};
 use table::{PLANS, Plan, Verb};
 
 /// What becomes of a call that Recto looked at.
@@ -64,6 +64,10 @@ impl Call<'_> {
 /// A thread enters a call that the filter asks about.
 pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
     let regs = ptrace::registers(thread.tid)?;
+    let stub = thread.memory().space.stub();
+    if regs.instruction().wrapping_sub(stub) < crate::stub::BYTES {
+        return signals::refuse_stub(thread, regs);
+    }
     thread.process.count(|counts| counts.calls += 1);
     let memory = thread.memory();
     let number = usize::try_from(regs.call_number()).unwrap_or(usize::MAX);

@@ -98,6 +98,11 @@ impl Regs {
         self.0.rip
     }
 
+    /// Lets the task go on elsewhere.
+    pub(crate) fn set_instruction(&mut self, instruction: u64) {
+        self.0.rip = instruction;
+    }
+
     /// Lets the task go on elsewhere, with `number` as the call that a `syscall` there makes. A
     /// call that was being restarted is not.
     pub(crate) fn jump_to_call(&mut self, instruction: u64, number: i64, arguments: [u64; 6]) {

@@ -137,3 +137,24 @@ fn own_maps_are_in_the_kernels_text() {
     };
     assert_eq!(masked(&ours.out), masked(&native.out));
 }
+
+/// Programs that unmap themselves, jump into the stub page, map over it, make calls that do not
+/// exist, exec from a thread, die while they fork: each ends as on the host, and nothing hangs.
+#[test]
+fn hostile_programs_end_as_on_the_host() {
+    if !is_installed("setarch") {
+        return;
+    }
+    let Some(program) = compiled("hostile", &["-pthread"]) else {
+        return;
+    };
+    same(&["setarch", "-R", &program.to_string_lossy()]);
+}
+
+/// Children forked while other threads write and a read is in flight see one moment of the memory.
+// row: M20
+#[test]
+fn a_fork_under_writing_threads_is_one_moment() {
+    same_program("fork_under_writers", &["-pthread"]);
+    same_program("forking_threads", &["-pthread"]);
+}
