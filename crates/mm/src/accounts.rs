@@ -80,9 +80,11 @@ pub enum FaultEvent {
     VmaLockRetry,
     /// No area could be locked without the mmap lock (`VMA_LOCK_ABORT`).
     VmaLockAbort,
+    /// An access failed before it was a fault: no area, or one that does not allow it (`bad_area`).
+    Denied,
 }
 
-const EVENTS: usize = 7;
+const EVENTS: usize = 8;
 
 /// The counters one CPU writes, on cache lines of their own.
 #[derive(Debug, Default)]
@@ -146,11 +148,13 @@ pub struct FaultCounts {
     pub spurious: u64,
     /// Ended in a signal or out of memory.
     pub failed: u64,
+    /// Of the failed, those that no area allows. The kernel does not count them as faults.
+    pub denied: u64,
     /// Completed without waiting for data (`min_flt`).
     pub minor: u64,
     /// Completed after waiting (`maj_flt`).
     pub major: u64,
-    /// All completed faults, failures included (`PGFAULT`).
+    /// All completed faults, failures included, but for the denied (`PGFAULT`).
     pub pgfault: u64,
     /// Fetches started (`PGMAJFAULT`).
     pub pgmajfault: u64,
@@ -258,6 +262,7 @@ impl Rss {
             .map(|&kind| self.faults(kind))
             .sum::<u64>();
         let failed = self.faults(FaultKind::Failed);
+        let denied = self.event(FaultEvent::Denied);
         let major = self.event(FaultEvent::Major);
         FaultCounts {
             anon_zero: self.faults(FaultKind::AnonZero),
@@ -270,7 +275,8 @@ impl Rss {
             shared_write: self.faults(FaultKind::SharedWrite),
             stack_growth: self.event(FaultEvent::StackGrowth),
             spurious: self.faults(FaultKind::Spurious),
-            failed,
+            failed: failed + denied,
+            denied,
             minor: pgfault.saturating_sub(failed).saturating_sub(major),
             major,
             pgfault,

@@ -1,7 +1,7 @@
 //! Frames for tables, obtained before they are needed.
 
 use addr::{Level, Pfn};
-use frame::{AllocRequest, Arena, FreshFolio, OutOfFrames, Purpose};
+use frame::{AllocRequest, Arena, Depth, FreshFolio, OutOfFrames, Purpose};
 
 /// The most tables one walk down may have to add: all but the root of five levels.
 const CAPACITY: usize = Level::Pgd as usize - 1;
@@ -52,6 +52,19 @@ impl TableReserve {
     /// # Errors
     /// The arena is out of frames; those already obtained stay.
     pub fn fill(&mut self, arena: &Arena, wanted: usize) -> Result<(), OutOfFrames> {
+        self.fill_to_depth(arena, wanted, Depth::Normal)
+    }
+
+    /// As [`fill`](Self::fill), reaching as deep into the arena as `depth` says.
+    ///
+    /// # Errors
+    /// The arena is out of frames; those already obtained stay.
+    pub fn fill_to_depth(
+        &mut self,
+        arena: &Arena,
+        wanted: usize,
+        depth: Depth,
+    ) -> Result<(), OutOfFrames> {
         let missing = wanted.min(CAPACITY).saturating_sub(self.len());
         for place in self
             .frames
@@ -59,7 +72,7 @@ impl TableReserve {
             .filter(|place| place.is_none())
             .take(missing)
         {
-            *place = Some(allocate(arena)?);
+            *place = Some(allocate(arena, depth)?);
         }
         Ok(())
     }
@@ -68,7 +81,7 @@ impl TableReserve {
     pub(crate) fn take(&mut self, arena: &Arena) -> Result<NewTable, OutOfFrames> {
         match self.frames.iter_mut().find_map(Option::take) {
             Some(table) => Ok(table),
-            None => allocate(arena),
+            None => allocate(arena, Depth::Normal),
         }
     }
 
@@ -80,6 +93,7 @@ impl TableReserve {
     }
 }
 
-fn allocate(arena: &Arena) -> Result<NewTable, OutOfFrames> {
-    Ok(NewTable(arena.alloc(AllocRequest::zeroed(Purpose::Table))?))
+fn allocate(arena: &Arena, depth: Depth) -> Result<NewTable, OutOfFrames> {
+    let request = AllocRequest::zeroed(Purpose::Table).with_depth(depth);
+    Ok(NewTable(arena.alloc(request)?))
 }

@@ -35,9 +35,15 @@ pub(super) fn served(mm: &Mm, request: &FaultRequest, done: Done) -> Handled {
     }
 }
 
-/// Counts a fault that failed: it is a fault, but neither minor nor major.
+/// Counts a fault that failed: it is a fault, but neither minor nor major. One that found no area, or
+/// one that does not allow it, never came to `handle_mm_fault`, and is none by the kernel's count.
 pub(super) fn failed(mm: &Mm, request: &FaultRequest, cause: Cause) -> FaultError {
-    mm.rss().count_fault(FaultKind::Failed);
+    match cause {
+        Cause::NoArea | Cause::Denied | Cause::Key { .. } => {
+            mm.rss().count_event(FaultEvent::Denied, 1);
+        }
+        _ => mm.rss().count_fault(FaultKind::Failed),
+    }
     FaultError {
         addr: request.addr,
         cause,

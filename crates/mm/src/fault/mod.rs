@@ -187,7 +187,7 @@ pub(crate) fn try_until_it_waits(mm: &Mm, request: &mut FaultRequest) -> Result<
         match exit {
             Exit::Refault(rung) => request.climb(mm, rung),
             Exit::Wait(work) => {
-                request.retry_after(work.waiting());
+                request.retry_after(mm, work.waiting());
                 return Err(Pending::Needs(work));
             }
             Exit::Starved(shortage) => match request.starved(mm, shortage) {

@@ -43,7 +43,7 @@ impl Exit {
 impl From<FaultFailure> for Exit {
     fn from(failure: FaultFailure) -> Self {
         Exit::Fail(match failure {
-            FaultFailure::OutOfMemory => Cause::OutOfMemory,
+            FaultFailure::OutOfMemory => return Exit::Starved(Shortage::Object),
             FaultFailure::Segv => Cause::Refused,
             FaultFailure::HwPoison => Cause::HwPoison { level: Level::Pte },
             FaultFailure::Source(error) => Cause::Source(error),
@@ -65,6 +65,8 @@ pub(crate) enum Shortage {
     Frame,
     /// Frames for page tables.
     Table,
+    /// What an object needs for itself.
+    Object,
 }
 
 /// How much an attempt holds. Attempts climb and never go down.

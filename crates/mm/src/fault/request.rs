@@ -140,10 +140,10 @@ impl FaultRequest {
     /// means something else there.
     #[inline]
     pub(crate) fn sanitize(&mut self, area: VmFlags) -> Step<()> {
+        if self.flags.check().is_err() {
+            return Err(Exit::Fail(Cause::Refused));
+        }
         if self.is_unshare() {
-            if self.is_write() {
-                return Err(Exit::Fail(Cause::Refused));
-            }
             if !area.is_cow_mapping() {
                 self.flags -= FaultFlags::UNSHARE;
             }
@@ -153,9 +153,6 @@ impl FaultRequest {
             if !may || !can {
                 return Err(Exit::Fail(Cause::Refused));
             }
-        }
-        if self.flags.contains(FaultFlags::RETRY_NOWAIT) && self.rung == Rung::VmaLock {
-            return Err(Exit::Fail(Cause::Refused));
         }
         Ok(())
     }
@@ -196,12 +193,16 @@ impl FaultRequest {
     }
 
     /// Makes the next attempt a retry: on the mmap lock, and major if data was waited for.
-    pub(crate) fn retry_after(&mut self, waiting: Waiting) {
+    pub(crate) fn retry_after(&mut self, mm: &Mm, waiting: Waiting) {
+        if self.flags.contains(FaultFlags::VMA_LOCK) {
+            mm.rss().count_event(FaultEvent::VmaLockRetry, 1);
+        }
         if waiting.is_major() {
             self.waited = Waited::ForData;
         }
         // As Linux does, a retry from the area's lock keeps the right to wait once more.
-        if self.rung == Rung::MmapLock || waiting.is_major() {
+        let may_retry = self.flags.contains(FaultFlags::ALLOW_RETRY);
+        if may_retry && (self.rung == Rung::MmapLock || waiting.is_major()) {
             self.flags |= FaultFlags::TRIED;
         }
         self.rung = Rung::MmapLock;
@@ -220,11 +221,16 @@ impl FaultRequest {
         let waiting = match shortage {
             Shortage::Frame => Waiting::Frame,
             Shortage::Table => Waiting::Table,
+            // The object allocates for itself: what would be put aside here it could not have.
+            Shortage::Object => {
+                return Ok(PageRequest::new(Waiting::Frame, reserve::wait_for_freed));
+            }
         };
         let (arena, charge) = (Arc::clone(mm.arena()), mm.charge());
+        let mode = mm.table().mode();
         Ok(PageRequest::new(
             waiting,
-            move || match reserve::put_aside(&arena, charge) {
+            move || match reserve::put_aside(&arena, charge, mode) {
                 Some(reserve) => Obtained::of(Brought::Other(Box::new(reserve))),
                 None => Obtained::nothing(),
             },

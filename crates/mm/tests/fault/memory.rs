@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use addr::{PAGE_SIZE, VirtAddr};
-use frame::{AllocRequest, Purpose};
-use mm::{Attempt, Cause, Fault, MapRequest, attempt};
-use object::Waiting;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use addr::{PAGE_SIZE, PagingMode, VirtAddr};
+use frame::{AllocRequest, Arena, ArenaConfig, Purpose};
+use machine::NoMmu;
+use mm::{Attempt, Cause, Fault, MapFlags, MapRequest, Mm, MmConfig, ObjectTarget, attempt};
+use object::{Callbacks, FaultFailure, Supplied, Waiting};
 use proptest::prelude::*;
 
-use crate::space::{BASE, Host, RW, bare, page, write_at};
+use crate::file::Scripted;
+use crate::space::{BASE, Host, RW, bare, page, read_at, write_at};
 
 /// Takes frames until `left` are free.
 fn starve(arena: &frame::Arena, left: u64) -> Vec<frame::FreshFolio> {
@@ -62,6 +66,66 @@ fn a_shortage_is_first_a_request() {
     };
     assert_eq!(handled.attempts, 2);
     drop(again);
+}
+
+// row: F12 row: F25
+#[test]
+fn a_reserve_is_enough_for_every_level() {
+    let arena = Arena::new(ArenaConfig::heap(64)).unwrap();
+    let mut config = MmConfig::new(Arc::clone(&arena), Arc::new(NoMmu));
+    config.layout.mode = PagingMode::FiveLevel;
+    let mm = Mm::create(config).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
+    let taken = starve(&arena, 0);
+    let Attempt::Needs(mut fault, work) = attempt(Fault::new(mm.shared(), &write_at(BASE))) else {
+        panic!("there is no frame for a table")
+    };
+    drop(taken);
+    fault.take_in(work.perform());
+    let again = starve(&arena, 0);
+    // inv: 75
+    assert!(matches!(attempt(fault), Attempt::Handled(_)));
+    drop(again);
+}
+
+// row: F25
+#[test]
+fn the_last_frames_are_for_those_who_ran_short() {
+    let mut config = ArenaConfig::heap(64);
+    config.reserve = 8;
+    let arena = Arena::new(config).unwrap();
+    let mm = Mm::create(MmConfig::new(Arc::clone(&arena), Arc::new(NoMmu))).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(BASE))
+        .unwrap();
+    let taken = starve(&arena, 0);
+    // inv: 75
+    assert!(mm.handle_fault(&write_at(BASE)).is_ok());
+    drop(taken);
+}
+
+// row: F25
+#[test]
+fn an_objects_shortage_is_first_a_request() {
+    let host = Host::new(256);
+    let space = host.space();
+    let (arena, short) = (Arc::clone(&host.arena), AtomicU32::new(1));
+    let ops = Scripted::new(Callbacks::FAULT | Callbacks::MAP_PAGES, move |_| {
+        if short.swap(0, Relaxed) > 0 {
+            return Supplied::Error(FaultFailure::OutOfMemory);
+        }
+        Supplied::Data(arena.alloc(AllocRequest::zeroed(Purpose::Anon)).unwrap())
+    });
+    let target = ObjectTarget::new(ops);
+    let request = MapRequest::object(target, PAGE_SIZE, RW, MapFlags::PRIVATE).fixed_at(BASE);
+    space.mm.mmap(&request).unwrap();
+    let Attempt::Needs(mut fault, work) = attempt(Fault::new(space.mm.shared(), &read_at(BASE)))
+    else {
+        panic!("the object has no frame")
+    };
+    assert_eq!(work.waiting(), Waiting::Frame);
+    fault.take_in(work.perform());
+    assert!(matches!(attempt(fault), Attempt::Handled(_)));
 }
 
 // row: F18 row: F30

@@ -115,6 +115,9 @@ fn flags_that_mean_nothing_are_refused() {
     // inv: 5
     assert_eq!(end(both), Err(FaultResult::SIGSEGV));
     assert!(both.check().is_err());
+    let tried = FaultFlags::TRIED | FaultFlags::WRITE;
+    assert_eq!(end(tried), Err(FaultResult::SIGSEGV));
+    assert!(tried.check().is_err());
     // A forced write to private memory is legal.
     assert_eq!(
         end(FaultFlags::DEFAULT | FaultFlags::WRITE),
@@ -165,8 +168,34 @@ fn a_task_is_charged_with_what_it_ran() {
     let faults = mm.stats().faults;
     assert_eq!(
         (faults.pgfault, faults.minor, faults.major, faults.failed),
-        (4, 3, 0, 1)
+        (3, 3, 0, 1)
     );
+}
+
+// row: F28
+#[test]
+fn an_access_that_no_area_allows_is_no_fault_by_the_kernels_count() {
+    let (_arena, mm) = bare(256);
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, Prot::READ).fixed_at(BASE))
+        .unwrap();
+    let key = FaultInfo {
+        addr: BASE,
+        access: Access::Read,
+        error_code: ErrorCode::PK | ErrorCode::USER,
+        mode: Mode::User,
+    };
+    // inv: 52
+    for info in [read_at(VirtAddr::new(4096)), write_at(BASE), key] {
+        assert!(mm.handle_fault(&info).is_err());
+    }
+    let faults = mm.stats().faults;
+    assert_eq!((faults.pgfault, faults.failed, faults.denied), (0, 3, 3));
+    // What handle_mm_fault itself refuses is one.
+    let both = FaultFlags::DEFAULT | FaultFlags::WRITE | FaultFlags::UNSHARE;
+    let refused = attempt(Fault::for_access(mm.shared(), BASE, both));
+    assert!(matches!(refused, Attempt::Failed(_)));
+    let faults = mm.stats().faults;
+    assert_eq!((faults.pgfault, faults.failed, faults.minor), (1, 4, 0));
 }
 
 // row: F25 row: F26

@@ -144,8 +144,9 @@ fn statistics_add_up() {
         + faults.shared_write
         + faults.spurious
         + faults.failed;
-    assert_eq!(faults.pgfault, by_kind);
-    assert_eq!(faults.minor + faults.major + faults.failed, faults.pgfault);
+    assert_eq!(faults.pgfault + faults.denied, by_kind);
+    assert_eq!(faults.minor + faults.major + faults.failed, by_kind);
+    assert_eq!(faults.denied, 1);
     assert_eq!((stats.areas, stats.forks), (1, 0));
     drop(space.fork());
     assert_eq!(space.mm.stats().forks, 1);
