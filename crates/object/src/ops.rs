@@ -122,8 +122,8 @@ impl Supplied {
         }
     }
 
-    /// What is wrong with this answer to a fault, if anything. Called by the core in debug builds;
-    /// call it in the tests of an object of your own.
+    /// What is wrong with this answer to a fault, if anything. The core asks it of every answer, and
+    /// ends a fault that was answered so with `SIGBUS`; call it in the tests of an object of your own.
     pub fn breach(&self, intent: Intent, private: Privacy) -> Option<ContractBreach> {
         match self {
             Supplied::Zeroes | Supplied::Data(_) if private == Privacy::Shared => {

@@ -9,8 +9,9 @@
 //! Linux names: `pte_offset_map_lock`, `vmf_pte_changed`, `finish_fault`, `set_pte_range`,
 //! `wp_page_reuse`, `update_mmu_cache`.
 
-use addr::{Pfn, PgOff, VirtAddr, VirtRange, VmFlags};
+use addr::{PAGE_SIZE, Pfn, PgOff, VirtAddr, VirtRange, VmFlags};
 use frame::{FolioFlags, FolioLock, FrameRecord, FreshFolio, OwnerId};
+use object::FaultFailure;
 use pgtable::{
     Changed, Entry, EntryFlags, EntryLock, Gather, Grant, OutsideTable, Slot, Stale, TableReserve,
 };
@@ -130,6 +131,22 @@ impl<'f> PteLocked<'f> {
     #[inline]
     pub(crate) fn check_stable(self) -> Step<Self> {
         self.locked.check_stable()?;
+        Ok(self)
+    }
+
+    /// Whether the page still lies inside its object. Whoever cuts an object off sets its size first
+    /// and then unmaps, locking each entry: so here either the new size is seen, or what is installed
+    /// now will be unmapped.
+    pub(crate) fn check_inside_object(self) -> Step<Self> {
+        let vma = self.vma();
+        let size = vma
+            .file
+            .as_ref()
+            .and_then(|file| file.object().size_bytes());
+        let index = private_index(vma, self.entry.addr()).as_u64();
+        if size.is_some_and(|bytes| index >= bytes.div_ceil(PAGE_SIZE)) {
+            return Err(FaultFailure::Bus.into());
+        }
         Ok(self)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use addr::{FaultFlags, PAGE_SIZE, PgOff, Prot, SigCode, VirtAddr};
 use frame::{AllocRequest, Purpose};
 use mm::{Attempt, Fault, FaultKind, MapFlags, MapRequest, ObjectTarget, attempt};
-use object::context::{FaultContext, WriteNotice};
+use object::context::{FaultContext, FaultPage, MapAround, Offered, WriteNotice};
 use object::shmem::Shmem;
 use object::source::{Fetched, RegionConfig, SourceRegion, from_fn, promise};
 use object::{Callbacks, FaultFailure, Notified, PageRequest, Supplied, VmOps, Waiting};
@@ -251,6 +251,8 @@ fn a_promised_page_is_returned_as_a_request() {
     sync::rank::assert_none_held();
     assert!(space.mm.mmap_lock().try_write().is_some());
     assert_eq!(space.mm.stats().faults.pgfault, 0);
+    // The area's own lock was had, and given up to wait.
+    assert_eq!(space.mm.stats().faults.vma_lock_retry, 1);
     completer.complete(object::source::Delivery::Data(vec![8; 16]));
     fault.take_in(work.perform());
     let Attempt::Handled(handled) = attempt(fault) else {
@@ -468,4 +470,104 @@ fn a_mapped_page_has_the_reference_that_was_brought() {
     assert_eq!((record.ref_count(), record.map_count()), (1, 0));
     // inv: 50
     assert_eq!(space.mm.stats().rss.resident(), 0);
+}
+
+// row: V06 row: F11
+#[test]
+fn an_answer_that_breaks_the_contract_maps_nothing() {
+    type Answer = fn(&Arc<frame::Arena>) -> Supplied;
+    let zeroes: Answer = |_| Supplied::Zeroes;
+    let data: Answer =
+        |arena| Supplied::Data(arena.alloc(AllocRequest::zeroed(Purpose::Anon)).unwrap());
+    let frame: Answer = |_| Supplied::Device(addr::Pfn::new(5));
+    let fallback: Answer = |_| Supplied::Fallback;
+    let cases = [
+        (zeroes, MapFlags::SHARED),
+        (data, MapFlags::SHARED),
+        (frame, MapFlags::SHARED),
+        (frame, MapFlags::PRIVATE),
+        (fallback, MapFlags::PRIVATE),
+    ];
+    for (answer, flags) in cases {
+        let host = Host::new(256);
+        let space = host.space();
+        let arena = Arc::clone(&host.arena);
+        let ops = Scripted::new(Callbacks::FAULT | Callbacks::MAP_PAGES, move |_| {
+            answer(&arena)
+        });
+        map(&space, ops, 1, flags);
+        for info in [read_at(at(0)), write_at(at(0))] {
+            let error = space.mm.handle_fault(&info).unwrap_err();
+            assert_eq!(error.si_code(), Some(SigCode::BusAdrErr));
+            // inv: 36
+            assert!(space.entry(at(0)).is_none());
+        }
+        assert_eq!(space.mm.stats().rss.resident(), 0);
+    }
+}
+
+// row: V10
+#[test]
+fn a_notice_answered_with_another_page_is_no_leave_to_write() {
+    let host = Host::new(256);
+    let space = host.space();
+    let shmem = Shmem::anonymous(&host.arena, 2 * PAGE_SIZE);
+    let (pages, other) = (Arc::clone(&shmem), Arc::clone(&shmem));
+    let mut ops = Scripted::new(
+        Callbacks::FAULT | Callbacks::MAP_PAGES | Callbacks::PAGE_MKWRITE,
+        move |context| pages.fault(context),
+    );
+    let mistaken = Arc::get_mut(&mut ops).unwrap();
+    mistaken.allow = Box::new(move |_| {
+        let folio = other.cache().lookup(PgOff::new(1)).unwrap();
+        Notified::Locked(folio.lock())
+    });
+    map(&space, ops, 2, MapFlags::SHARED);
+    let mut program = space.run();
+    program.load(at(1)).unwrap();
+    // Missing, then mapped for reading.
+    for _ in 0..2 {
+        let error = program.store(at(0), 1).unwrap_err();
+        assert_eq!(error.si_code(), Some(SigCode::BusAdrErr));
+        assert!(!space.entry(at(0)).is_writable());
+        assert_eq!(program.load(at(0)).unwrap(), 0);
+    }
+}
+
+/// Offers its neighbours' pages for one another.
+#[derive(Debug)]
+struct Misplacing(Arc<Shmem>);
+
+impl VmOps for Misplacing {
+    fn callbacks(&self) -> Callbacks {
+        Callbacks::FAULT | Callbacks::MAP_PAGES
+    }
+
+    fn fault(&self, context: &mut FaultContext<'_>) -> Supplied {
+        self.0.fault(context)
+    }
+
+    fn map_pages(&self, around: &mut MapAround<'_>) -> FaultPage {
+        let folio = self.0.cache().lookup(PgOff::ZERO).unwrap();
+        let folio = folio.try_lock().unwrap();
+        for wrong in [PgOff::new(1), PgOff::new(2)] {
+            assert_eq!(around.offer_folio(wrong, &folio), Offered::Outside);
+        }
+        let frame = around.offer_device(PgOff::new(1), addr::Pfn::new(5));
+        assert_eq!(frame, Offered::Outside);
+        around.fault_page()
+    }
+}
+
+// row: V07
+#[test]
+fn a_neighbour_in_the_wrong_place_is_not_mapped() {
+    let host = Host::new(256);
+    let space = host.space();
+    let shmem = Shmem::anonymous(&host.arena, 4 * PAGE_SIZE);
+    let frame = host.arena.alloc(AllocRequest::zeroed(Purpose::Shmem));
+    drop(shmem.cache().insert(PgOff::ZERO, frame.unwrap()));
+    map(&space, Arc::new(Misplacing(shmem)), 4, MapFlags::SHARED);
+    assert_eq!(space.run().load(at(2)).unwrap(), 0);
+    assert!(space.entry(at(1)).is_none());
 }

@@ -1,12 +1,19 @@
 //! What others do while a fault looks away: every recheck, and backing out without a trace.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Barrier, Mutex};
 
-use addr::{Markers, NonPresent, PAGE_SIZE, SigCode, VirtAddr};
-use frame::{AllocRequest, Purpose};
-use mm::{Advice, Attempt, Fault, FaultKind, MapFlags, MapRequest, MmUser, ObjectTarget, attempt};
+use addr::{Markers, NonPresent, PAGE_SIZE, PgOff, SigCode, VirtAddr};
+use frame::{AllocRequest, Folio, Purpose};
+use machine::{Flush, Mmu, MmuCaps, NoMmu, Translation};
+use mm::{
+    Advice, Attempt, Fault, FaultKind, FileRights, MapFlags, MapRequest, MmUser, ObjectTarget,
+    attempt,
+};
+use object::shmem::Shmem;
 use object::{Callbacks, Supplied, VmOps, Waiting};
 use pgtable::{Entry, TableReserve};
+use soft::SoftMmu;
 
 use crate::file::Scripted;
 use crate::space::{BASE, Host, RW, Space, bare, entry_of, page, pfn_of, read_at, write_at};
@@ -128,8 +135,6 @@ fn a_busy_entry_is_waited_for_and_then_found_gone() {
 // row: F18
 #[test]
 fn a_copy_whose_page_leaves_meanwhile_is_thrown_away() {
-    use machine::{Flush, Mmu, MmuCaps, NoMmu, Translation};
-
     /// A machine during whose replacement the page is dropped by somebody else.
     #[derive(Debug, Default)]
     struct Interfering {
@@ -279,4 +284,154 @@ fn huge_pages_are_routed_and_answered_without() {
     assert!(trace.has("create_huge_pmd"));
     assert_eq!(mm.stats().rss.anon, 1);
     let _ = page;
+}
+
+/// A soft machine's side that stops before it replaces a translation, until it may go on.
+#[derive(Debug)]
+struct Pausing {
+    soft: Arc<SoftMmu>,
+    pauses: AtomicBool,
+    stop: Barrier,
+}
+
+impl Pausing {
+    fn space(host: &Host) -> (Space<'_>, Arc<Self>) {
+        let (mut config, soft) = host.config();
+        let pausing = Arc::new(Pausing {
+            soft: Arc::clone(&soft),
+            pauses: AtomicBool::new(false),
+            stop: Barrier::new(2),
+        });
+        config.mmu = Arc::clone(&pausing) as _;
+        (host.space_of(config, soft), pausing)
+    }
+
+    /// Writes to [`BASE`], and does `meanwhile` when the old page has been taken out of the entry but
+    /// no machine told.
+    fn write_while(&self, mm: &MmUser, meanwhile: impl FnOnce()) -> FaultKind {
+        self.pauses.store(true, Relaxed);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| mm.handle_fault(&write_at(BASE)).unwrap().kind);
+            self.stop.wait();
+            meanwhile();
+            self.stop.wait();
+            writer.join().unwrap()
+        })
+    }
+}
+
+impl Mmu for Pausing {
+    fn caps(&self) -> MmuCaps {
+        self.soft.caps()
+    }
+    fn update_mmu_cache(&self, _range: addr::VirtRange) {}
+    fn flush_tlb(&self, flush: &Flush<'_>) {
+        self.soft.flush_tlb(flush);
+    }
+    fn replace(&self, addr: VirtAddr, new: Translation) {
+        if self.pauses.swap(false, Relaxed) {
+            self.stop.wait();
+            self.stop.wait();
+        }
+        self.soft.replace(addr, new);
+    }
+}
+
+// row: F18 row: F30
+#[test]
+fn nobody_reads_a_page_that_was_dropped_while_it_was_being_copied() {
+    let host = Host::new(256);
+    let (space, mmu) = Pausing::space(&host);
+    space.anon(1, RW);
+    space.run().store(BASE, 1).unwrap();
+    let _child = space.fork();
+    let mut reader = space.run();
+    assert_eq!(reader.load(BASE).unwrap(), 1);
+    // inv: 32
+    let kind = mmu.write_while(&space.mm, || {
+        space.mm.madvise(BASE, PAGE_SIZE, Advice::DontNeed).unwrap();
+        assert_eq!(reader.load(BASE).unwrap(), 0, "by its own TLB");
+    });
+    assert_eq!(kind, FaultKind::Spurious);
+}
+
+// row: F18
+#[test]
+fn a_private_page_being_copied_outlives_a_hole_in_its_file() {
+    let host = Host::new(256);
+    let (space, mmu) = Pausing::space(&host);
+    let shmem = Shmem::anonymous(&host.arena, PAGE_SIZE);
+    map_file(&space, Arc::clone(&shmem) as _, &shmem);
+    space.run().store(BASE, 1).unwrap();
+    let child = space.fork();
+    let kind = mmu.write_while(&space.mm, || shmem.punch(PgOff::ZERO, PgOff::ZERO));
+    assert_eq!(kind, FaultKind::CowCopied);
+    assert_eq!(space.run().load(BASE).unwrap(), 1);
+    assert_eq!(child.run().load(BASE).unwrap(), 1);
+}
+
+fn map_file(space: &Space<'_>, ops: Arc<dyn VmOps>, shmem: &Arc<Shmem>) {
+    let target = ObjectTarget::new(ops).with_file(shmem.open_file(), FileRights::READ_WRITE);
+    let request = MapRequest::object(target, PAGE_SIZE, RW, MapFlags::PRIVATE);
+    space.mm.mmap(&request.fixed_at(BASE)).unwrap();
+}
+
+// row: F14 row: F30
+#[test]
+fn a_private_page_is_not_made_beyond_an_end_that_came_meanwhile() {
+    for info in [read_at(BASE), write_at(BASE)] {
+        let host = Host::new(256);
+        let space = host.space();
+        let shmem = Shmem::anonymous(&host.arena, PAGE_SIZE);
+        let (arena, cut) = (Arc::clone(&host.arena), Arc::clone(&shmem));
+        let ops = Scripted::new(Callbacks::FAULT | Callbacks::MAP_PAGES, move |_| {
+            let page = arena.alloc(AllocRequest::zeroed(Purpose::Anon)).unwrap();
+            // It is cut off when the object has looked at its size, and before the page is mapped.
+            cut.resize(0);
+            Supplied::Data(page)
+        });
+        map_file(&space, ops, &shmem);
+        let error = space.mm.handle_fault(&info).unwrap_err();
+        // inv: 56
+        assert_eq!(error.si_code(), Some(SigCode::BusAdrErr));
+        assert!(space.entry(BASE).is_none());
+    }
+}
+
+/// A machine that looks whether a folio is locked when a page is mapped.
+#[derive(Debug, Default)]
+struct Watching {
+    folio: Mutex<Option<Folio>>,
+    locked: AtomicBool,
+}
+
+impl Mmu for Watching {
+    fn caps(&self) -> MmuCaps {
+        NoMmu.caps()
+    }
+    fn update_mmu_cache(&self, _range: addr::VirtRange) {
+        if let Some(folio) = self.folio.lock().unwrap().take() {
+            self.locked.store(folio.try_lock().is_none(), Relaxed);
+        }
+    }
+    fn flush_tlb(&self, _flush: &Flush<'_>) {}
+}
+
+// row: F14
+#[test]
+fn the_objects_page_is_locked_until_its_copy_is_mapped() {
+    let host = Host::new(256);
+    let (mut config, soft) = host.config();
+    let mmu = Arc::new(Watching::default());
+    config.mmu = Arc::clone(&mmu) as _;
+    let space = host.space_of(config, soft);
+    let shmem = Shmem::anonymous(&host.arena, PAGE_SIZE);
+    let frame = host.arena.alloc(AllocRequest::zeroed(Purpose::Shmem));
+    drop(shmem.cache().insert(PgOff::ZERO, frame.unwrap()));
+    *mmu.folio.lock().unwrap() = shmem.cache().lookup(PgOff::ZERO);
+    map_file(&space, Arc::clone(&shmem) as _, &shmem);
+    let handled = space.mm.handle_fault(&write_at(BASE)).unwrap();
+    assert_eq!(handled.kind, FaultKind::CowCopied);
+    // inv: 56
+    assert!(mmu.locked.load(Relaxed));
 }

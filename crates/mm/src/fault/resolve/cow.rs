@@ -373,7 +373,8 @@ impl VmaLocked<'_> {
     /// `do_page_mkwrite`: tells the object; comes back with the folio locked and still its page.
     pub(crate) fn page_mkwrite(&mut self, ops: &dyn VmOps, folio: &Folio) -> Step<FolioLock> {
         match self.notify(Noticed::Folio(folio), |notice| ops.page_mkwrite(notice))? {
-            Some(locked) => Ok(locked),
+            Some(locked) if locked.pfn() == folio.pfn() => Ok(locked),
+            Some(_) => Err(FaultFailure::Bus.into()),
             None => self.lock_page(folio.clone()),
         }
     }

@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use addr::{ENTRIES_PER_TABLE, FaultFlags, Level, PAGE_SHIFT, Pfn, PgOff, VirtAddr, VmFlags};
 use frame::{Contents, Folio, FolioFlags, FolioLock, FreshFolio};
 use object::context::{AroundPage, AroundSink, FaultPage, Intent, Major, Offered};
+use object::device::is_device;
 use object::ops::Privacy;
 use object::{Callbacks, FaultContext, FaultFailure, MapAround, PageRequest, Supplied};
 use pgtable::{Entry, EntryLock};
@@ -106,10 +107,13 @@ impl<'f> MissingPage<'f> {
         let owner = self.locked.prepare_anon()?;
         let prepared = self.locked.alloc_private(Contents::Uninit)?;
         let (ready, prepared) = self.locked.ask_for_copy(prepared)?;
+        // The object's page stays locked until the copy is mapped: whoever removes it then finds the
+        // copy.
+        let mut copied = None;
         let (page, kind) = match (ready, prepared) {
             (Ready::Page(folio, pfn), Some(mut page)) => {
                 page.copy_from(pfn);
-                drop(folio);
+                copied = Some(folio);
                 (page, FaultKind::CowCopied)
             }
             (Ready::Private(filled), _) => (filled, FaultKind::CowCopied),
@@ -122,6 +126,7 @@ impl<'f> MissingPage<'f> {
             (Ready::Device(_), _) | (_, None) => return Err(FaultFailure::Bus.into()),
         };
         self.finish()?.install_cow(page, owner);
+        drop(copied);
         Ok(Done { kind })
     }
 
@@ -162,7 +167,8 @@ impl<'f> MissingPage<'f> {
         self.locked.page_mkwrite(&**ops, &unlocked)
     }
 
-    /// `finish_fault`: the space vouches for private memory, the entry is locked, and still empty.
+    /// `finish_fault`: the space vouches for private memory, the entry is locked, and still empty, and
+    /// the object has not been cut off before it.
     fn finish(self) -> Step<PteLocked<'f>> {
         self.locked
             .request
@@ -170,7 +176,7 @@ impl<'f> MissingPage<'f> {
         if !self.locked.flags().contains(VmFlags::SHARED) {
             self.locked.check_stable()?;
         }
-        PteLocked::find(self.locked, self.snapshot)
+        PteLocked::find(self.locked, self.snapshot)?.check_inside_object()
     }
 }
 
@@ -206,14 +212,16 @@ impl VmaLocked<'_> {
             .with_obtained(obtained)
             .with_cow_page(cow_page);
         let supplied = ops.fault(&mut context);
-        debug_assert_eq!(
-            supplied.breach(context.intent(), Privacy::of(vma.flags())),
-            None
-        );
+        let breach = supplied.breach(context.intent(), Privacy::of(vma.flags()));
         let remains = context.into_remains();
         self.request.obtained = remains.obtained;
         if remains.major == Major::Yes {
             self.request.waited = Waited::ForData;
+        }
+        if breach.is_some() {
+            self.request
+                .note("__do_fault", "the object may not answer that");
+            return Err(FaultFailure::Bus.into());
         }
         self.request.note("__do_fault", "the object has answered");
         self.make_ready(supplied, remains.cow_page)
@@ -278,10 +286,9 @@ impl VmaLocked<'_> {
             .vma()
             .pgoff_of(self.request.addr)
             .unwrap_or(self.vma().pgoff);
-        let page = pgoff.as_u64().wrapping_sub(folio.index());
-        match folio.pfn().checked_add(page) {
-            Some(pfn) if page < folio.order().nr_pages() => Ok(Ready::Page(folio, pfn)),
-            _ => Err(Exit::SPURIOUS),
+        match frame_of(&folio, pgoff.as_u64()) {
+            Some(pfn) => Ok(Ready::Page(folio, pfn)),
+            None => Err(Exit::SPURIOUS),
         }
     }
 
@@ -324,6 +331,13 @@ impl VmaLocked<'_> {
             .count_event(FaultEvent::AroundHit, mapped.saturating_sub(own));
         Ok(fault_page)
     }
+}
+
+/// The frame that is page `pgoff` of the object, if the folio has that page.
+fn frame_of(folio: &FolioLock, pgoff: u64) -> Option<Pfn> {
+    let page = pgoff.checked_sub(folio.index())?;
+    let frame = folio.pfn().checked_add(page)?;
+    (page < folio.order().nr_pages()).then_some(frame)
 }
 
 /// The window: naturally aligned, inside the area and inside one table. As in the kernel its end is
@@ -374,13 +388,14 @@ impl AroundSink for Window<'_, '_> {
                     .pgoff_of(address)
                     .unwrap_or(self.vma.pgoff)
                     .as_u64();
-                let Some(pfn) = folio.pfn().checked_add(pgoff.wrapping_sub(folio.index())) else {
+                let Some(pfn) = frame_of(folio, pgoff) else {
                     return Offered::Outside;
                 };
                 map_page(folio);
                 (pfn, rss_kind(folio))
             }
-            AroundPage::Device(pfn) => (pfn, RssKind::File),
+            AroundPage::Device(pfn) if is_device(pfn) => (pfn, RssKind::File),
+            AroundPage::Device(_) => return Offered::Outside,
         };
         let done = self
             .entry
