@@ -128,6 +128,11 @@ impl Walk {
         Some((vma, part))
     }
 
+    /// Goes back to an address that it has come past, where an area was left unfinished.
+    fn go_back(&mut self, at: VirtAddr) {
+        self.next = at;
+    }
+
     /// What the whole call answers if no area refused.
     fn end(self) -> Result<(), Errno> {
         match self.holes {

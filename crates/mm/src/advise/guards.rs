@@ -1,7 +1,7 @@
 //! Guard markers: addresses that are mapped and must not be touched (Linux: `madvise_guard_install`,
 //! `madvise_guard_remove`).
 
-use addr::{Errno, Markers, NonPresent, VirtAddr, VirtRange, VmFlags};
+use addr::{Errno, Markers, NonPresent, PAGE_SIZE, VirtAddr, VirtRange, VmFlags};
 use pgtable::{Entry, Gather, TableReserve, Visit};
 use vma::{MmapHeld, MmapRead, Vma};
 
@@ -9,13 +9,26 @@ use super::{Walk, may_discard};
 use crate::map::Advice;
 use crate::mm::{Guarded, Mm};
 
-/// What came of installing markers.
+/// How often what fills pages behind our back is zapped before the lock is let go
+/// (`MAX_MADVISE_GUARD_RETRIES`).
+const RETRIES: u32 = 3;
+
+/// What came of installing a marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Install {
+    /// The page has one.
+    Done,
+    /// The page has something else.
+    Occupied,
+}
+
+/// What came of installing markers in an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guarding {
     /// Every page has one.
     Done,
-    /// A page had something else.
-    Occupied,
+    /// Every page below this one has one; it has something else, again and again.
+    Contended(VirtAddr),
 }
 
 fn guard() -> Entry {
@@ -47,37 +60,35 @@ impl Mm {
             if vma.is_anonymous() {
                 vma::anon_vma_prepare(&held, &vma);
             }
-            self.guard_area(&held, &vma, part)?;
+            // Whoever waits for the lock has it before this goes on.
+            if let Guarding::Contended(at) = self.guard_area(&held, &vma, part)? {
+                walk.go_back(at);
+            }
         }
     }
 
-    /// Optimistically first; when something is in the way it is zapped and the rest tried again.
-    /// Faults that fill pages behind our back only make it take longer: they too hold their locks for
-    /// bounded time.
+    /// Optimistically first; when something is in the way it is zapped and the rest tried again, for
+    /// a while. What has its marker is not looked at again: no fault fills it.
     fn guard_area(
         &self,
         held: &MmapRead<'_, Guarded>,
         vma: &Vma,
         part: VirtRange,
-    ) -> Result<(), Errno> {
-        while self.guard_empty_pages(held, part)? == Install::Occupied {
-            self.drop_pages(vma, part, held);
-        }
-        Ok(())
-    }
-
-    fn guard_empty_pages(
-        &self,
-        held: &MmapRead<'_, Guarded>,
-        part: VirtRange,
-    ) -> Result<Install, Errno> {
+    ) -> Result<Guarding, Errno> {
         let mut reserve = TableReserve::new();
-        for page in part.page_addrs() {
-            if self.guard_page(held, page, &mut reserve)? == Install::Occupied {
-                return Ok(Install::Occupied);
+        let (mut at, mut tried) = (part.start(), 0);
+        while let Some(left) = VirtRange::new(at, part.end()) {
+            if self.guard_page(held, at, &mut reserve)? == Install::Done {
+                at = at.saturating_add(PAGE_SIZE);
+                continue;
             }
+            if tried == RETRIES {
+                return Ok(Guarding::Contended(at));
+            }
+            tried += 1;
+            self.drop_pages(vma, left, held);
         }
-        Ok(Install::Done)
+        Ok(Guarding::Done)
     }
 
     fn guard_page(

@@ -10,6 +10,7 @@ mod cow;
 mod device;
 mod stack;
 mod races;
+mod guards;
 mod access;
 mod around;
 mod accounts;
