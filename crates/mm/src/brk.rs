@@ -3,7 +3,7 @@
 //! The answer is where the heap ends now: the address asked for, or, if anything forbade it, where it
 //! ended before. Programs tell success from failure by that alone.
 
-use addr::{Errno, PAGE_SHIFT, PAGE_SIZE, PgOff, VirtAddr, VirtRange, VmFlags};
+use addr::{Errno, PAGE_SHIFT, PAGE_SIZE, PgOff, Prot, VirtAddr, VirtRange, VmFlags};
 use vma::{MapPlan, MapScope, MmapHeld, MmapWrite, NewArea};
 
 use crate::limits::Resource;
@@ -136,7 +136,8 @@ impl Mm {
         held: &mut MmapWrite<'_, Guarded>,
         range: VirtRange,
     ) -> Result<VmFlags, Errno> {
-        let flags = VmFlags::DATA_DEFAULT | VmFlags::ACCOUNT | held.def_flags;
+        let implied = self.flags().implied(Prot::READ).vm_flags();
+        let flags = VmFlags::DATA_DEFAULT | implied | VmFlags::ACCOUNT | held.def_flags;
         if !self
             .limits()
             .may_expand(self.accounts(), flags, range.pages())

@@ -109,7 +109,7 @@ impl<'r> Wish<'r> {
         if mm.has_too_many_areas(held) {
             return Err(Errno::ENOMEM);
         }
-        let flags = self.flags(held.def_flags);
+        let flags = self.flags(mm, held.def_flags);
         let wanted = Wanted {
             addr: self.addr,
             bytes: self.bytes,
@@ -140,9 +140,17 @@ impl<'r> Wish<'r> {
     }
 
     /// `calc_vm_prot_bits`, `calc_vm_flag_bits`, and what every mapping gets.
-    fn flags(&self, def_flags: VmFlags) -> VmFlags {
+    fn flags(&self, mm: &Mm, def_flags: VmFlags) -> VmFlags {
         let asked = self.request.flags;
-        let mut flags = self.request.prot.vm_flags() | VmFlags::MAY_ACCESS | def_flags;
+        let no_exec = matches!(
+            &self.request.target,
+            MapTarget::Object(target) if target.rights.contains(FileRights::NO_EXEC)
+        );
+        let prot = match no_exec {
+            true => self.request.prot,
+            false => mm.flags().implied(self.request.prot),
+        };
+        let mut flags = prot.vm_flags() | VmFlags::MAY_ACCESS | def_flags;
         for (asks, gives) in [
             (MapFlags::GROWSDOWN, VmFlags::GROWSDOWN),
             (MapFlags::LOCKED, VmFlags::LOCKED),

@@ -19,7 +19,7 @@ mod user;
 use alloc::sync::{Arc, Weak};
 use core::fmt;
 
-use addr::{Errno, VmFlags};
+use addr::{Errno, Prot, VmFlags};
 use frame::{Arena, ChargeId};
 use machine::{Flush, Mmu};
 use object::MappingSpace;
@@ -49,14 +49,48 @@ bitflags::bitflags! {
         const MULTIPROCESS = 1 << 26;
         /// Some page was pinned once (`MMF_HAS_PINNED`).
         const HAS_PINNED = 1 << 27;
+        /// Nothing may become executable that was not so from the start, nor writable while it is
+        /// (`MMF_HAS_MDWE`, PR_SET_MDWE).
+        const HAS_MDWE = 1 << 28;
+        /// A fork child is free of that (`MMF_HAS_MDWE_NO_INHERIT`).
+        const HAS_MDWE_NO_INHERIT = 1 << 29;
         /// Free addresses are searched from above (`MMF_TOPDOWN`).
         const TOPDOWN = 1 << 31;
+        /// What may be read may be executed: a personality, which Linux keeps with the task
+        /// (`READ_IMPLIES_EXEC`).
+        const READ_IMPLIES_EXEC = 1 << 32;
     }
 }
 
 impl MmFlags {
     /// What a fork child takes over.
-    pub const INHERITED: MmFlags = MmFlags::DUMPABLE.union(MmFlags::TOPDOWN);
+    pub const INHERITED: MmFlags = MmFlags::DUMPABLE
+        .union(MmFlags::TOPDOWN)
+        .union(MmFlags::READ_IMPLIES_EXEC);
+
+    /// `mmf_init_flags`: what a child of a space with these flags begins with.
+    fn of_child(self) -> MmFlags {
+        let mut flags = self & MmFlags::INHERITED;
+        if !self.contains(MmFlags::HAS_MDWE_NO_INHERIT) {
+            flags |= self & MmFlags::HAS_MDWE;
+        }
+        flags
+    }
+
+    /// `map_deny_write_exec`: whether an area with the flags `old` may not get `new`.
+    pub(crate) fn deny_write_exec(self, old: VmFlags, new: VmFlags) -> bool {
+        self.contains(MmFlags::HAS_MDWE)
+            && new.contains(VmFlags::EXEC)
+            && (new.contains(VmFlags::WRITE) || !old.contains(VmFlags::EXEC))
+    }
+
+    /// The rights that are had when `prot` is asked for, where execution is allowed.
+    pub(crate) fn implied(self, prot: Prot) -> Prot {
+        match self.contains(MmFlags::READ_IMPLIES_EXEC) && prot.contains(Prot::READ) {
+            true => prot | Prot::EXEC,
+            false => prot,
+        }
+    }
 }
 
 /// How generous faults are.
@@ -211,7 +245,7 @@ impl Mm {
             charge: self.charge,
             devices: Arc::clone(&self.devices),
         };
-        let flags = self.flags() & MmFlags::INHERITED;
+        let flags = self.flags().of_child();
         let image = self.image().clone();
         Self::init(config, self.layout, flags, image)
     }

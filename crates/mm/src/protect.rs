@@ -149,11 +149,16 @@ impl Pass<'_> {
 
     /// The flags that the part of an area will have, if it may and its object agrees.
     fn new_flags(&self, vma: &Arc<Vma>, part: VirtRange) -> Result<VmFlags, Errno> {
-        let mut flags = (vma.flags() - VmFlags::ACCESS) | self.prot.vm_flags();
+        let prot = match vma.flags().contains(VmFlags::MAYEXEC) {
+            true => self.mm.flags().implied(self.prot),
+            false => self.prot,
+        };
+        let mut flags = (vma.flags() - VmFlags::ACCESS) | prot.vm_flags();
         if let Pkey::Set(_) = self.pkey {
             flags -= VmFlags::PKEY;
         }
-        if !flags.access_within_may() {
+        let denied = self.mm.flags().deny_write_exec(vma.flags(), flags);
+        if !flags.access_within_may() || denied {
             return Err(Errno::EACCES);
         }
         if let Some(ops) = vma.ops()

@@ -136,6 +136,9 @@ impl Mm {
         held: &mut MmapWrite<'_, Guarded>,
         region: Region<'_>,
     ) -> Result<Arc<Vma>, Errno> {
+        if self.flags().deny_write_exec(region.flags, region.flags) {
+            return Err(Errno::EACCES);
+        }
         let _writer = region.admit_writer()?;
         let Region {
             range,

@@ -2,6 +2,7 @@
 
 mod basic;
 mod errors;
+mod exec;
 mod family;
 mod hooks;
 mod kit;
