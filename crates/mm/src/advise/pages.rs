@@ -71,6 +71,17 @@ impl Mm {
         gather.finish();
     }
 
+    /// Drops the pages of droppable areas, all of them: what reclaim would do, which there is none of
+    /// yet. They read as zero from then on.
+    pub(crate) fn drop_droppable(&self) {
+        let held = self.read();
+        for vma in held.tree().iter() {
+            if vma.flags().contains(VmFlags::DROPPABLE) {
+                self.drop_pages(vma, vma.range, &held);
+            }
+        }
+    }
+
     /// `madvise_free_pte_range`: pages that are ours alone are made old and clean. Whoever reclaims
     /// may drop such a page unless it is written again first; until then it reads as before.
     fn free_lazily(&self, part: VirtRange, held: &impl Stable) {

@@ -23,7 +23,7 @@ use addr::{FaultFlags, VirtAddr};
 use machine::FaultInfo;
 use object::{Obtained, PageRequest};
 
-use crate::accounts::TaskFaults;
+use crate::accounts::{FaultKind, TaskFaults};
 use crate::mm::Mm;
 use outcome::{Done, Exit, Rung, Step};
 use resolve::Resolved;
@@ -189,6 +189,11 @@ pub(crate) fn try_until_it_waits(mm: &Mm, request: &mut FaultRequest) -> Result<
             Exit::Wait(work) => {
                 request.retry_after(mm, work.waiting());
                 return Err(Pending::Needs(work));
+            }
+            // `handle_mm_fault`: the OOM bit is cleared where pages are droppable.
+            Exit::Starved(_) if request.may_go_without() => {
+                let kind = FaultKind::Spurious;
+                return Ok(account::served(mm, request, Done { kind }));
             }
             Exit::Starved(shortage) => match request.starved(mm, shortage) {
                 Ok(work) => return Err(Pending::Needs(work)),

@@ -42,6 +42,8 @@ pub(crate) struct FaultRequest {
     pub(crate) reserve: Option<Box<Reserve>>,
     /// Whether they have been asked for.
     pub(crate) has_reserve: Asked,
+    /// The flags of the area that was found last.
+    pub(crate) area: VmFlags,
     /// Who is charged with it.
     pub(crate) task: Option<Arc<TaskFaults>>,
     /// Where its steps are noted, if anyone wants to know.
@@ -101,6 +103,7 @@ impl FaultRequest {
             obtained: None,
             reserve: None,
             has_reserve: Asked::No,
+            area: VmFlags::NONE,
             task: None,
             trace: None,
         }
@@ -140,6 +143,7 @@ impl FaultRequest {
     /// means something else there.
     #[inline]
     pub(crate) fn sanitize(&mut self, area: VmFlags) -> Step<()> {
+        self.area = area;
         if self.flags.check().is_err() {
             return Err(Exit::Fail(Cause::Refused));
         }
@@ -208,6 +212,14 @@ impl FaultRequest {
         self.rung = Rung::MmapLock;
     }
 
+    /// Whether running short of memory is no failure: droppable memory never kills, the program just
+    /// runs into the fault again until somebody has let some go. Who accesses it on the program's
+    /// behalf is told, for else it would be he who goes round.
+    pub(crate) fn may_go_without(&self) -> bool {
+        let asked = self.has_reserve == Asked::Yes;
+        asked && self.area.contains(VmFlags::DROPPABLE) && self.error_code.is_some()
+    }
+
     /// Memory ran short. The first time, ask for a reserve; after that it is the end.
     pub(crate) fn starved(&mut self, mm: &Mm, shortage: Shortage) -> Result<PageRequest, Cause> {
         if self.has_reserve == Asked::Yes {
@@ -227,13 +239,18 @@ impl FaultRequest {
             }
         };
         let (arena, charge) = (Arc::clone(mm.arena()), mm.charge());
-        let mode = mm.table().mode();
-        Ok(PageRequest::new(
-            waiting,
-            move || match reserve::put_aside(&arena, charge, mode) {
+        let (mode, space) = (mm.table().mode(), mm.downgrade());
+        Ok(PageRequest::new(waiting, move || {
+            let put_aside = || reserve::put_aside(&arena, charge, mode);
+            // Before there is none, the space goes without what it said may be dropped.
+            let reserve = put_aside().or_else(|| {
+                space.upgrade()?.drop_droppable();
+                put_aside()
+            });
+            match reserve {
                 Some(reserve) => Obtained::of(Brought::Other(Box::new(reserve))),
                 None => Obtained::nothing(),
-            },
-        ))
+            }
+        }))
     }
 }

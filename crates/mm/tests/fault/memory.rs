@@ -209,3 +209,45 @@ fn one_space_out_of_memory_does_not_hurt_another() {
     assert_eq!(rich.run().load(BASE).unwrap(), 7);
     let _ = Arc::clone(&host.arena);
 }
+
+fn map_droppable(mm: &Mm, pages: u64) {
+    let request = MapRequest {
+        flags: MapFlags::DROPPABLE | MapFlags::ANONYMOUS | MapFlags::FIXED,
+        ..MapRequest::anonymous(pages * PAGE_SIZE, RW).fixed_at(BASE)
+    };
+    mm.mmap(&request).unwrap();
+}
+
+// row: F05
+// inv: 73
+#[test]
+fn droppable_memory_goes_when_memory_is_short_and_never_fails() {
+    let (arena, mm) = bare(64);
+    map_droppable(&mm, 256);
+    // More than there is: what came first goes.
+    for n in 0..256 {
+        let at = BASE.checked_add(n * PAGE_SIZE).unwrap();
+        mm.handle_fault(&write_at(at)).unwrap();
+    }
+    let resident = mm.stats().rss.anon;
+    assert!((1..64).contains(&resident), "{resident} pages");
+    // Other memory of the space gets what it needs as well.
+    let other = BASE.checked_add(1 << 30).unwrap();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(other))
+        .unwrap();
+    let taken = starve(&arena, 0);
+    mm.handle_fault(&write_at(other)).unwrap();
+    assert_eq!(mm.stats().rss.anon, 1);
+    let rest = starve(&arena, 0);
+    // With nothing left to drop the access goes round, and nobody is killed for it.
+    let handled = mm.handle_fault(&write_at(BASE)).unwrap();
+    assert_eq!(handled.kind, mm::FaultKind::Spurious);
+    assert!(crate::space::entry_of(&mm, BASE).is_none());
+    assert!(mm.handle_fault(&write_at(other)).is_ok());
+    // Who would go round on the program's behalf is told instead.
+    assert_eq!(mm.write_memory(BASE, &[1], mm::Force::Plain), 0);
+    drop(rest);
+    drop(taken);
+    mm.handle_fault(&write_at(BASE)).unwrap();
+    assert_eq!(mm.stats().rss.anon, 2);
+}
