@@ -16,6 +16,7 @@
 //! | `space`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
 //! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
 //! | `proc_text` | the files of `/proc/PID` that speak of memory |
+//! | `give_back` | frames that lie idle go back to the host |
 //! | `pool`, `errands` | what other threads do, and what they ask of the tracing one |
 //! | `sys/` | the host's calls; the only unsafe code |
 
@@ -31,6 +32,7 @@ mod decode;
 mod errands;
 mod fault;
 mod files;
+mod give_back;
 mod halt;
 mod host_maps;
 mod keeper;

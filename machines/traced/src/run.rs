@@ -14,6 +14,7 @@ use object::device::DeviceSpace;
 use crate::adopt::{Materials, Unadoptable};
 use crate::calls::table::{PLANS, Plan};
 use crate::errands::Errands;
+use crate::give_back::GiveBack;
 use crate::keeper::Workshop;
 use crate::space::Shared;
 use crate::stats::TreeStats;
@@ -221,7 +222,10 @@ fn start(
     until_exec(config, root)?;
     let mut tree = Tree::new(&shared, materials, bell.tid(), root);
     tree.begin().map_err(|reason| unadoptable(config, reason))?;
-    let ended = tree.serve();
+    let idle = GiveBack::begin(arena);
+    let mut ended = tree.serve();
+    drop(idle);
+    ended.stats.nr_frames_given_back = arena.usage().nr_given_back;
     let ending = match (ended.asked_by, ended.end) {
         (Some(signal), _) => Ending::Asked(signal),
         (None, End::Exited(status)) => Ending::Exited(status),
