@@ -12,6 +12,7 @@
 
 mod files;
 mod guards;
+mod name;
 mod pages;
 
 use alloc::sync::Arc;
@@ -66,7 +67,8 @@ impl Mm {
         while let Some((vma, part)) = walk.next(held.tree()) {
             may_discard(&vma, advice)?;
             let flags = advised_flags(&vma, advice)?;
-            set_flags(&mut held, &vma, part, flags)?;
+            let to = Attributes::of(&vma).with_flags(flags);
+            update(&mut held, &vma, part, to)?;
         }
         walk.end()
     }
@@ -209,16 +211,15 @@ fn is_mergeable(flags: VmFlags) -> bool {
 }
 
 /// `madvise_update_vma`.
-fn set_flags(
+fn update(
     held: &mut MmapWrite<'_, Guarded>,
     vma: &Arc<Vma>,
     part: VirtRange,
-    flags: VmFlags,
+    to: Attributes,
 ) -> Result<(), Errno> {
-    if flags == vma.flags() {
+    if to.flags == vma.flags() && to.name == vma.name {
         return Ok(());
     }
-    let to = Attributes::of(vma).with_flags(flags);
     match ModifyPlan::decide(held, vma, part, &to) {
         Ok(plan) => drop(plan.commit(held)),
         Err(refused) => {

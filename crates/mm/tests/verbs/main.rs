@@ -8,6 +8,7 @@ mod hooks;
 mod kit;
 mod limits;
 mod model;
+mod names;
 mod placement;
 mod random;
 mod shortage;

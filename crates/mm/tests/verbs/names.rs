@@ -1,0 +1,87 @@
+//! Names of anonymous memory.
+
+use addr::{Errno, Prot};
+use mm::{FileRights, MapFlags, MapRequest, ObjectTarget};
+use object::shmem::Shmem;
+
+use crate::kit::{World, at, bytes};
+
+const RW: Prot = Prot::READ.union(Prot::WRITE);
+
+// row: A11 A09 A10
+// inv: 14
+#[test]
+fn named_memory_is_an_area_of_its_own() {
+    let mut world = World::new(64);
+    let space = world.first();
+    space.map_private(0, 6);
+    space.write(at(3), 7).unwrap();
+    space
+        .mm
+        .set_anon_name(at(2), bytes(2), Some("pool"))
+        .unwrap();
+    let spans = |space: &crate::kit::Space| -> Vec<(u64, u64)> {
+        let areas = space.areas();
+        areas.iter().map(|(page, nr, _)| (*page, *nr)).collect()
+    };
+    assert_eq!(spans(space), [(0, 2), (2, 2), (4, 2)]);
+    assert!(space.mm.maps_text().contains("[anon:pool]"));
+    assert_eq!(space.read(at(3)).unwrap(), 7);
+    // Equal names merge, and a child has them too.
+    space
+        .mm
+        .set_anon_name(at(4), bytes(1), Some("pool"))
+        .unwrap();
+    assert_eq!(spans(space), [(0, 2), (2, 3), (5, 1)]);
+    let child = space.fork().unwrap();
+    assert_eq!(spans(&child), [(0, 2), (2, 3), (5, 1)]);
+    assert!(child.mm.maps_text().contains("[anon:pool]"));
+    drop(child);
+    space.mm.set_anon_name(at(0), bytes(6), None).unwrap();
+    assert_eq!(spans(space), [(0, 6)]);
+    // Shared memory made for its area has a name as well.
+    space.map_shared(10, 2);
+    space
+        .mm
+        .set_anon_name(at(10), bytes(2), Some("ring"))
+        .unwrap();
+    assert!(space.mm.maps_text().contains("[anon_shmem:ring]"));
+    world.check();
+    world.end();
+}
+
+// row: A11
+// inv: 19
+#[test]
+fn what_cannot_be_named_is_refused() {
+    let world = World::new(64);
+    let space = world.first();
+    let name = |page, nr, name: &str| space.mm.set_anon_name(at(page), bytes(nr), Some(name));
+    space.map_private(0, 2);
+    space.map_private(3, 1);
+    for bad in ["a[b", "a]b", "a`b", "a$b", "a\\b", "a\nb", &"x".repeat(80)] {
+        assert_eq!(name(0, 1, bad), Err(Errno::EINVAL), "{bad:?}");
+    }
+    assert_eq!(name(0, 1, &"x".repeat(79)), Ok(()));
+    let odd = at(0).checked_add(1).unwrap();
+    assert_eq!(
+        space.mm.set_anon_name(odd, bytes(1), None),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        space.mm.set_anon_name(at(0), u64::MAX, None),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(name(9, 0, "x"), Ok(()));
+    // Holes are passed over and reported; a file ends the call.
+    assert_eq!(name(0, 4, "x y"), Err(Errno::ENOMEM));
+    assert_eq!(space.mm.maps_text().matches("[anon:x y]").count(), 2);
+    let memory = Shmem::anonymous(space.mm.arena(), bytes(1));
+    let file = memory.open_file();
+    let target = ObjectTarget::new(memory).with_file(file, FileRights::READ_WRITE);
+    let request = MapRequest::object(target, bytes(1), RW, MapFlags::SHARED);
+    space.mm.mmap(&request.fixed_at(at(2))).unwrap();
+    assert_eq!(name(1, 3, "z"), Err(Errno::EBADF));
+    assert_eq!(space.mm.maps_text().matches("[anon:z]").count(), 1);
+    world.end();
+}
