@@ -105,6 +105,10 @@ impl<'f> VmaLocked<'f> {
         let Some(code) = self.request.error_code else {
             return Ok(self);
         };
+        // `pgtable_bad`: the tables are broken, and coming again would find them so.
+        if code.contains(ErrorCode::RSVD) {
+            return Err(Exit::Fail(Cause::Refused));
+        }
         let flags = self.flags();
         let write = self.request.is_write();
         let denied = if code.contains(ErrorCode::PK) {

@@ -61,6 +61,11 @@ fn access_error_asks_in_the_kernels_order() {
         };
         mm.handle_fault(&info).map_err(|error| error.si_code())
     };
+    // 0. A reserved bit in an entry, whatever else is said.
+    assert_eq!(
+        try_it(both, ErrorCode::RSVD | ErrorCode::PROT | ErrorCode::PK).unwrap_err(),
+        Some(SigCode::MapErr)
+    );
     // 1. A protection key.
     assert_eq!(
         try_it(both, ErrorCode::PK).unwrap_err(),
