@@ -33,6 +33,18 @@ impl Mm {
     /// # Errors
     /// ENOMEM when the promise of memory, or frames for tables and pinned pages, cannot be had.
     pub fn fork(&self, config: &ForkConfig) -> Result<MmUser, Errno> {
+        match self.fork_once(config) {
+            Err(Errno::ENOMEM) => {
+                // What was unlinked is free only when nobody pinned can see it: before memory is
+                // called exhausted, wait for that, as a fault does.
+                sync::barrier();
+                self.fork_once(config)
+            }
+            forked => forked,
+        }
+    }
+
+    fn fork_once(&self, config: &ForkConfig) -> Result<MmUser, Errno> {
         let child = self.create_child(Arc::clone(&config.mmu))?;
         let mut parent_held = self.write();
         self.copy_into(&mut parent_held, &child)?;

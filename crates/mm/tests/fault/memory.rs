@@ -1,8 +1,8 @@
 //! Memory at its end: out of memory is an outcome, and progress does not depend on luck.
 
-use std::sync::Arc;
-
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use addr::{PAGE_SIZE, PagingMode, VirtAddr};
 use frame::{AllocRequest, Arena, ArenaConfig, Purpose};
@@ -126,6 +126,41 @@ fn an_objects_shortage_is_first_a_request() {
     assert_eq!(work.waiting(), Waiting::Frame);
     fault.take_in(work.perform());
     assert!(matches!(attempt(fault), Attempt::Handled(_)));
+}
+
+// row: S12
+#[test]
+fn a_fork_waits_for_what_is_being_freed() {
+    let (arena, mm) = bare(128);
+    for far in 0..5_u64 {
+        let at = BASE.checked_add(far << 30).unwrap();
+        mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at))
+            .unwrap();
+        mm.handle_fault(&write_at(at)).unwrap();
+    }
+    let (pinned, unpin) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let pin = sync::pin();
+            pinned.wait();
+            unpin.wait();
+            std::thread::sleep(Duration::from_millis(20));
+            drop(pin);
+        });
+        pinned.wait();
+        // Tables for more than the child needs are unlinked, but somebody may still walk them.
+        for far in 1..5_u64 {
+            let at = BASE.checked_add(far << 30).unwrap();
+            mm.munmap(at, PAGE_SIZE).unwrap();
+        }
+        let taken = starve(&arena, 0);
+        unpin.wait();
+        let config = mm::ForkConfig {
+            mmu: Arc::new(NoMmu),
+        };
+        assert!(mm.fork(&config).is_ok());
+        drop(taken);
+    });
 }
 
 // row: F18 row: F30
