@@ -318,6 +318,24 @@ fn fault_around_sees_through_to_the_base() {
     assert!(sink.0.contains(&(2, own)) && !sink.0.contains(&(2, base_page)));
 }
 
+// row: V08
+// inv: 55
+#[test]
+fn fault_around_ends_where_the_region_above_does() {
+    let base = region(from_fn(|_| Fetched::Data(b"base".to_vec())));
+    let config = RegionConfig::new(2 * PAGE_SIZE, "short");
+    let over = SourceRegion::over(&base, from_fn(|_| Fetched::Base), config);
+    let area = private(8);
+    for page in 0..4 {
+        drop(locked(serve(&*base, &area, page, Access::Read)));
+    }
+    let mut sink = Sink::default();
+    let window = (PgOff::ZERO, PgOff::new(7));
+    let mut around = MapAround::new(&area, VirtAddr::new(BASE), window, &mut sink);
+    assert_eq!(over.map_pages(&mut around), FaultPage::Mapped);
+    assert_eq!(around.nr_mapped(), 2);
+}
+
 #[derive(Default)]
 struct Sink(Vec<(u64, addr::Pfn)>);
 
