@@ -123,6 +123,7 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
             Ok(Answer::Go(Next::ToCallEdge))
         }
         Verb::Prctl => see_prctl(call),
+        Verb::Seccomp => Ok(see_seccomp(call)),
         Verb::ProcessVmRead | Verb::ProcessVmWrite => process_vm::see(tree, call, verb),
         _ => {
             let began = Instant::now();
@@ -135,13 +136,13 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
     }
 }
 
-/// prctl: what it names depends on the option. The two options that speak of areas answer as a
-/// kernel that was built without them.
+/// prctl: what it names depends on the option. The two options that speak of areas, and the one
+/// that installs a filter, answer as a kernel that was built without them.
 fn see_prctl(call: &mut Call<'_>) -> Result<Answer, Halt> {
     use operand::Flow::{In, Out};
     const PR_SET_VMA: i32 = 0x5356_4d41;
     let operand = match call.int(0) {
-        PR_SET_VMA | libc::PR_SET_MM => return Ok(Errno::EINVAL.into()),
+        PR_SET_VMA | libc::PR_SET_MM | libc::PR_SET_SECCOMP => return Ok(Errno::EINVAL.into()),
         libc::PR_SET_NAME => (In, 16),
         libc::PR_GET_NAME => (Out, 16),
         libc::PR_GET_TID_ADDRESS => (Out, 8),
@@ -152,10 +153,6 @@ fn see_prctl(call: &mut Call<'_>) -> Result<Answer, Halt> {
         | libc::PR_GET_FPEXC
         | libc::PR_GET_ENDIAN
         | libc::PR_GET_CHILD_SUBREAPER => (Out, 4),
-        libc::PR_SET_SECCOMP => {
-            filter_ready(call, 2)?;
-            return Ok(Answer::Run);
-        }
         _ => return Ok(Answer::Run),
     };
     let (flow, bytes) = operand;
@@ -163,21 +160,13 @@ fn see_prctl(call: &mut Call<'_>) -> Result<Answer, Halt> {
     Ok(Answer::Run)
 }
 
-/// The program of a filter that a program installs for itself (`struct sock_fprog`).
-fn filter_ready(call: &mut Call<'_>, argument: usize) -> Result<(), Halt> {
-    const INSTRUCTION_BYTES: u64 = 8;
-    let mut header = [0u8; 16];
-    let at = call.argument(argument);
-    if ready::read(call.thread, call.memory, at, &mut header)? < header.len() {
-        return Ok(());
+/// seccomp: no filter can be installed, as with a kernel that was built without them. A keeper would
+/// be under it too, and so would every call that Recto lets a task make.
+fn see_seccomp(call: &Call<'_>) -> Answer {
+    match call.argument(0) as u32 {
+        libc::SECCOMP_SET_MODE_STRICT | libc::SECCOMP_SET_MODE_FILTER => Errno::EINVAL.into(),
+        _ => Answer::Run,
     }
-    let (words, _) = header.as_chunks::<8>();
-    if let [count, start] = words {
-        let count = u64::from_le_bytes(*count) & 0xffff;
-        let piece = (u64::from_le_bytes(*start), count * INSTRUCTION_BYTES);
-        ready::buffer(call.thread, call.memory, operand::Flow::In, piece)?;
-    }
-    Ok(())
 }
 
 /// Skips the call that a thread is entering.

@@ -51,6 +51,7 @@ pub(crate) enum Verb {
     Setrlimit,
     Prlimit,
     Prctl,
+    Seccomp,
 }
 
 /// What is done with a call.
@@ -245,7 +246,7 @@ const TASKS: &[(i64, Plan)] = &[
         c::SYS_getcpu,
         Prepare(&[output(0, Bytes(4)), output(1, Bytes(4))]),
     ),
-    (c::SYS_seccomp, Prepare(&[both(2, Bytes(16))])),
+    (c::SYS_seccomp, See(Verb::Seccomp, &[both(2, Bytes(16))])),
     (c::SYS_modify_ldt, Prepare(&[both(1, Argument(2))])),
 ];
 
