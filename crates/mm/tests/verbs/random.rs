@@ -300,6 +300,11 @@ impl Run {
             if keep {
                 let after = self.world.spaces[self.now].tree();
                 adopt_locks(model, &tree, &after, (page, old));
+                // A copy that joins its source is one area with it, and unlocked as such.
+                let joined = after.find(at(target)).map(|vma| vma.range);
+                if joined.is_some_and(|range| range.contains(at(page))) {
+                    adopt_locks(model, &after, &after, (target, new));
+                }
             }
             return;
         }
