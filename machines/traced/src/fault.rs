@@ -57,6 +57,11 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
         look_at_file_again(&memory, address);
     }
     let access = access_kind(thread, &memory, &regs, address, refused);
+    let refused = match refused {
+        // The host has it with fewer rights than it has by now.
+        Refused::Forbidden if memory.allows(address, access) => Refused::Missing,
+        other => other,
+    };
     if repeats(thread, &regs, address) {
         return Ok(None);
     }
@@ -68,8 +73,12 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
     }) = &served
         && (access, refused) == (Access::Write, Refused::Missing)
     {
-        // Only a guess said that it was a write. If it was, the host will say so next time.
-        served = memory.serve(&fault_of(address, Access::Read, refused));
+        // The host has not said that it was a write. If it was, it will, once the page is there; if
+        // that cannot be had, the write's own error stands.
+        match memory.serve(&fault_of(address, Access::Read, refused)) {
+            Served::No(error) if !matches!(error.cause, Cause::OutOfMemory) => {}
+            other => served = other,
+        }
     }
     thread
         .process
@@ -96,10 +105,12 @@ fn finish(
 ) -> Result<Next, Halt> {
     match served {
         Served::Yes(kind) => {
-            if kind != FaultKind::Spurious {
+            let before = memory.space.rights_at(address);
+            memory.fill(address, address.saturating_add(1));
+            let filled = memory.space.rights_at(address) != before;
+            if filled || kind != FaultKind::Spurious {
                 thread.repeat = Repeat::default();
             }
-            memory.fill(address, address.saturating_add(1));
             Ok(Next::Resume)
         }
         Served::Wait(fault, request) => Err(Halt::Wait(fault, request)),

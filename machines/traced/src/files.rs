@@ -15,6 +15,7 @@ use object::{InodeId, MappedFile, Obtained, PageRequest, VmOps};
 
 pub(crate) use crate::sys::descriptor::with_descriptor;
 use crate::sys::{HostError, descriptor};
+use crate::zero::Zeroes;
 
 thread_local! {
     /// Whether reads of files must not wait on this thread, and whether one would have had to.
@@ -122,12 +123,12 @@ impl Mappable {
 }
 
 /// Why a descriptor cannot be mapped as a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Unmappable {
     /// mmap fails with this errno.
     Refused(Errno),
-    /// It is `/dev/zero`: mapping it makes anonymous memory.
-    Zeroes,
+    /// It is `/dev/zero`: mapping it makes anonymous memory, which this names if it is private.
+    Zeroes(Box<ObjectTarget>),
 }
 
 struct Known {
@@ -145,6 +146,7 @@ struct WeakMappable {
 pub(crate) struct Files {
     devices: Arc<DeviceSpace>,
     known: HashMap<InodeId, Vec<Known>>,
+    zeroes: Zeroes,
 }
 
 impl core::fmt::Debug for Files {
@@ -161,6 +163,7 @@ impl Files {
         Self {
             devices: Arc::clone(devices),
             known: HashMap::new(),
+            zeroes: Zeroes::default(),
         }
     }
 
@@ -177,13 +180,15 @@ impl Files {
         }
         check_kind(&file, &meta, flags)?;
         let inode = inode_of(&meta);
+        if is_zero(&meta) {
+            let rights = rights_of(&file, flags);
+            let target = self.zeroes.target(file, inode, rights);
+            return Err(Unmappable::Zeroes(Box::new(target)));
+        }
         if let Some(known) = self.find_open(inode, &file) {
             return Ok(known);
         }
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_or_else(
-            |_| String::new(),
-            |path| path.to_string_lossy().into_owned(),
-        );
+        let path = descriptor::path(file.as_fd());
         let rights = rights_of(&file, flags);
         let host_rights = match flags & libc::O_ACCMODE {
             libc::O_RDWR => HostRights::ReadWrite,
@@ -260,11 +265,15 @@ pub(crate) fn inode_of(meta: &std::fs::Metadata) -> InodeId {
     }
 }
 
-fn check_kind(file: &File, meta: &std::fs::Metadata, flags: i32) -> Result<(), Unmappable> {
+fn is_zero(meta: &std::fs::Metadata) -> bool {
     const ZERO: u64 = libc::makedev(1, 5);
+    meta.mode() & libc::S_IFMT == libc::S_IFCHR && meta.rdev() == ZERO
+}
+
+fn check_kind(file: &File, meta: &std::fs::Metadata, flags: i32) -> Result<(), Unmappable> {
     match meta.mode() & libc::S_IFMT {
         libc::S_IFREG => {}
-        libc::S_IFCHR if meta.rdev() == ZERO => return Err(Unmappable::Zeroes),
+        libc::S_IFCHR if is_zero(meta) => {}
         _ => return Err(Unmappable::Refused(Errno::ENODEV)),
     }
     if flags & libc::O_ACCMODE == libc::O_WRONLY {

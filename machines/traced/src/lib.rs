@@ -52,6 +52,7 @@ mod stub;
 mod sys;
 mod thread;
 mod tree;
+mod zero;
 
 pub use run::{Ending, Outcome, RunConfig, RunError, SignalPolicy, run};
 pub use stats::{HostCounts, ProcessStats, TreeStats};

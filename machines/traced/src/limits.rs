@@ -16,8 +16,13 @@ const RESOURCES: [(u32, Resource); 4] = [
 pub(crate) fn of(tid: Tid) -> Limits {
     let limits = Limits::new();
     refresh(&limits, tid);
-    limits.set_lock_right(lock_right(tid));
+    refresh_lock_right(&limits, tid);
     limits
+}
+
+/// Looks again whether `tid` may lock as much as it likes.
+pub(crate) fn refresh_lock_right(limits: &Limits, tid: Tid) {
+    limits.set_lock_right(lock_right(tid));
 }
 
 /// Looks at the host's limits again, after a program has changed some.

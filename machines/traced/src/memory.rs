@@ -126,6 +126,13 @@ impl Memory {
         (next < range.end()).then(|| next.as_u64().max(start))
     }
 
+    /// Whether our tables allow an access to `address` as they are.
+    pub(crate) fn allows(&self, address: u64, access: Access) -> bool {
+        let end = address.saturating_add(1);
+        self.first_untranslated(address, end, rights_for(access))
+            .is_none()
+    }
+
     /// Makes the host able to do `access` in all of `[start, end)`. What cannot be had is left: the
     /// kernel says EFAULT there by itself.
     pub(crate) fn make_ready(&self, start: u64, end: u64, access: Access) -> Result<(), Pending> {

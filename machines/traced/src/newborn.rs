@@ -27,6 +27,7 @@ pub(crate) fn prepare(
 ) -> Result<Next, Halt> {
     let memory = thread.memory();
     let child = if kind == Kin::Copy {
+        thread.pin_in_flight(&memory);
         for other in tree.threads.values_mut() {
             if Rc::ptr_eq(&other.memory(), &memory) {
                 other.pin_in_flight(&memory);

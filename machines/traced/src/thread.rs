@@ -71,8 +71,6 @@ pub(crate) enum Phase {
     InCall(OnReturn),
     /// It is stopped until a request is done.
     Waiting(Ticket, Redo),
-    /// It is stopped until another thread's fork is over.
-    Held,
     /// It is in a group stop.
     GroupStopped,
 }
@@ -117,6 +115,10 @@ pub(crate) enum OnReturn {
     Resized(i32),
     /// Limits may have changed.
     Limits,
+    /// What the thread is allowed may have changed.
+    Rights,
+    /// The program is told which signals are held back.
+    Pending,
     /// The program is told its own view of a signal's action.
     Action(OldAction),
     /// The program gets its own argument back in place of the one that was patched.

@@ -18,7 +18,7 @@ use crate::stats::{ProcessStats, TreeStats};
 use crate::sys::signal::{Answered, kill, stop_self};
 use crate::sys::wait::{self, NoStop, Stop};
 use crate::sys::{Gone, Tid, ptrace};
-use crate::thread::{Phase, Process, Redo, Thread};
+use crate::thread::{Phase, Process, Redo, Repeat, Thread};
 use crate::{calls, fault, newborn, signals};
 
 /// How the first program of a tree ended.
@@ -149,8 +149,12 @@ impl Tree {
         }
         thread.process.count(|counts| counts.stops += 1);
         if self.must_hold(&thread, stop) {
-            thread.memory().held.borrow_mut().push((thread.tid, stop));
-            thread.phase = Phase::Held;
+            // Of a thread that was killed while it was held, only the later stop counts.
+            let memory = thread.memory();
+            let mut held = memory.held.borrow_mut();
+            held.retain(|(tid, _)| *tid != thread.tid);
+            held.push((thread.tid, stop));
+            drop(held);
             self.threads.insert(thread.tid, thread);
             return;
         }
@@ -182,11 +186,12 @@ impl Tree {
         match stop {
             Stop::Seccomp => {
                 thread.forget_in_flight();
+                thread.repeat = Repeat::default();
                 calls::on_entry(self, thread)
             }
             Stop::CallEdge => calls::on_return(self, thread),
             Stop::Signal(signal) => {
-                thread.forget_in_flight();
+                // What its call names stays noted: the call may go on by restart_syscall, unseen.
                 if let Some(next) = fault::on_signal(thread, signal)? {
                     return Ok(next);
                 }
@@ -326,10 +331,7 @@ impl Tree {
         memory.frozen.set(Frozen::No);
         let held = std::mem::take(&mut *memory.held.borrow_mut());
         for (tid, stop) in held {
-            if let Some(mut thread) = self.threads.remove(&tid) {
-                if matches!(thread.phase, Phase::Held) {
-                    thread.phase = Phase::Running;
-                }
+            if let Some(thread) = self.threads.remove(&tid) {
                 self.on_thread_stop(thread, stop);
             }
         }

@@ -85,7 +85,7 @@ pub(crate) fn robust_list_ready(thread: &mut Thread, memory: &Memory) -> Result<
         if entry == head_at || entry == 0 {
             break;
         }
-        word_ready(memory, entry.wrapping_add(offset))?;
+        dying_word_ready(thread, memory, entry.wrapping_add(offset))?;
         let mut next = [0u8; 8];
         if ready::read(thread, memory, entry, &mut next)? < next.len() {
             break;
@@ -93,8 +93,16 @@ pub(crate) fn robust_list_ready(thread: &mut Thread, memory: &Memory) -> Result<
         entry = u64::from_le_bytes(next) & !1;
     }
     if taking != 0 {
-        word_ready(memory, taking.wrapping_add(offset))?;
+        dying_word_ready(thread, memory, taking.wrapping_add(offset))?;
     }
+    Ok(())
+}
+
+/// A word that the kernel writes after the last stop of the thread: it stays ready over a fork by
+/// another thread.
+fn dying_word_ready(thread: &mut Thread, memory: &Memory, at: u64) -> Result<(), Halt> {
+    word_ready(memory, at)?;
+    thread.note_in_flight(at, at.saturating_add(WORD), Access::Write);
     Ok(())
 }
 

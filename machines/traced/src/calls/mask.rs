@@ -22,6 +22,7 @@ pub(crate) fn see(call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
         Verb::Sigprocmask => change_mask(call),
         Verb::Sigaction => change_action(call),
         Verb::Sigreturn => come_back(call),
+        Verb::Sigpending => show_pending(call),
         Verb::Sigaltstack => change_stack(call),
         Verb::Sigsuspend => patch_mask_at(call, 0),
         _ => match call.regs.call_number() {
@@ -133,6 +134,31 @@ pub(crate) fn action_changed(thread: &mut Thread, old: OldAction) -> Result<Next
                 .for_program(old.signal, Action::from_bytes(&bytes));
             ready::write(thread, &memory, old.at, &own.to_bytes())?;
         }
+    }
+    Ok(Next::Resume)
+}
+
+/// rt_sigpending: the host knows nothing of what is held back here.
+fn show_pending(call: &mut Call<'_>) -> Result<Answer, Halt> {
+    if call.thread.pending_owned == 0 {
+        return Ok(Answer::Run);
+    }
+    call.thread.phase = Phase::InCall(OnReturn::Pending);
+    Ok(Answer::Go(Next::ToCallEdge))
+}
+
+/// rt_sigpending comes back: what is held back is added to what the host says.
+pub(crate) fn pending_told(thread: &mut Thread) -> Result<Next, Halt> {
+    let regs = ptrace::registers(thread.tid)?;
+    let (at, bytes) = (regs.argument(0), regs.argument(1).min(SET_BYTES));
+    let mut word = [0u8; SET_BYTES as usize];
+    let set = word.get_mut(..bytes as usize).unwrap_or_default();
+    let memory = thread.memory();
+    if regs.result() == 0 && ready::read(thread, &memory, at, set)? == set.len() {
+        for (byte, held) in set.iter_mut().zip(thread.pending_owned.to_le_bytes()) {
+            *byte |= held;
+        }
+        ready::write(thread, &memory, at, set)?;
     }
     Ok(Next::Resume)
 }

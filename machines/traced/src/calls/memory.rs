@@ -44,6 +44,7 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
             Ok(())
         }
         Verb::RemapFilePages => remap_file_pages(call),
+        Verb::Mseal => mm.mseal(addr, len, call.argument(2)),
         _ => Err(Errno::ENOSYS),
     };
     Ok(done(result.map(|()| 0)))
@@ -98,9 +99,11 @@ fn mmap(tree: &mut Tree, call: &Call<'_>) -> Result<VirtAddr, Errno> {
 fn target_of(tree: &mut Tree, call: &Call<'_>) -> Result<MapTarget, Errno> {
     let task = descriptor::open_task(call.thread.tid).map_err(|_| Errno::EBADF)?;
     let file = descriptor::take(task.as_fd(), call.int(4)).map_err(|_| Errno::EBADF)?;
+    let is_shared = call.argument(3) & u64::from(MapFlags::SHARED.bits()) != 0;
     match tree.files.mappable(file) {
         Ok(file) => Ok(MapTarget::Object(object_of(&file))),
-        Err(Unmappable::Zeroes) => Ok(MapTarget::Anonymous),
+        Err(Unmappable::Zeroes(_)) if is_shared => Ok(MapTarget::Anonymous),
+        Err(Unmappable::Zeroes(target)) => Ok(MapTarget::Object(*target)),
         Err(Unmappable::Refused(errno)) => Err(errno),
     }
 }
@@ -130,8 +133,13 @@ fn mremap(call: &Call<'_>) -> Result<VirtAddr, Errno> {
     })
 }
 
-fn remap_file_pages(_call: &Call<'_>) -> Result<(), Errno> {
-    Err(Errno::ENOSYS)
+fn remap_file_pages(call: &Call<'_>) -> Result<(), Errno> {
+    let (addr, len) = (VirtAddr::new(call.argument(0)), call.argument(1));
+    let flags = MapFlags::from_bits_retain(call.argument(4) as u32);
+    let what = (PgOff::new(call.argument(3)), flags);
+    call.memory
+        .mm
+        .remap_file_pages(addr, len, prot_of(call.argument(2)), what)
 }
 
 /// The states are handed over piece by piece with no lock held, so they go straight to the program.

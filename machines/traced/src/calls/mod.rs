@@ -9,6 +9,7 @@ mod memory;
 mod open;
 mod process_vm;
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use addr::{Access, Errno};
@@ -116,10 +117,15 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
         | Verb::Sigprocmask
         | Verb::Sigreturn
         | Verb::Sigsuspend
+        | Verb::Sigpending
         | Verb::Sigaltstack
         | Verb::WithMask => mask::see(call, verb),
         Verb::Setrlimit | Verb::Prlimit => {
             call.thread.phase = Phase::InCall(OnReturn::Limits);
+            Ok(Answer::Go(Next::ToCallEdge))
+        }
+        Verb::Rights => {
+            call.thread.phase = Phase::InCall(OnReturn::Rights);
             Ok(Answer::Go(Next::ToCallEdge))
         }
         Verb::Prctl => see_prctl(call),
@@ -200,6 +206,11 @@ pub(crate) fn on_return(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
             limits::refresh(thread.memory().mm.limits(), thread.process.pid);
             Ok(Next::Resume)
         }
+        Phase::InCall(OnReturn::Rights) => {
+            rights_changed(tree, thread);
+            Ok(Next::Resume)
+        }
+        Phase::InCall(OnReturn::Pending) => mask::pending_told(thread),
         Phase::InCall(OnReturn::Action(old)) => mask::action_changed(thread, old),
         Phase::InCall(OnReturn::RestoreArgument(index, value)) => {
             let mut regs = ptrace::registers(thread.tid)?;
@@ -214,12 +225,25 @@ pub(crate) fn on_return(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
     }
 }
 
+/// A thread may have gained or lost capabilities. A memory that another process shares (after vfork)
+/// keeps the rights of the one that it belongs to.
+fn rights_changed(tree: &Tree, thread: &Thread) {
+    let memory = thread.memory();
+    let is_shared = tree.threads.values().any(|other| {
+        !Rc::ptr_eq(&other.process, &thread.process) && Rc::ptr_eq(&other.memory(), &memory)
+    });
+    if !is_shared {
+        limits::refresh_lock_right(memory.mm.limits(), thread.tid);
+    }
+}
+
 /// A thread is about to end: the kernel will clear its number and unlock its robust futexes.
 pub(crate) fn on_ending(thread: &mut Thread) -> Result<(), Halt> {
     let memory = thread.memory();
     if thread.clear_tid_at != 0 {
         let at = thread.clear_tid_at;
         memory.make_ready(at, at.saturating_add(4), Access::Write)?;
+        thread.note_in_flight(at, at.saturating_add(4), Access::Write);
     }
     if thread.robust_list != 0 {
         futex::robust_list_ready(thread, &memory)?;

@@ -26,6 +26,7 @@ pub(crate) enum Verb {
     Mlockall,
     Munlockall,
     RemapFilePages,
+    Mseal,
     ProcessVmRead,
     ProcessVmWrite,
     Fork,
@@ -44,12 +45,15 @@ pub(crate) enum Verb {
     Sigprocmask,
     Sigreturn,
     Sigsuspend,
+    Sigpending,
     Sigaltstack,
     /// A call that takes a signal mask for its duration: the mask is in argument 4, or, with
     /// pselect6, in a pair that argument 5 points to.
     WithMask,
     Setrlimit,
     Prlimit,
+    /// A call that may change the caller's capabilities.
+    Rights,
     Prctl,
     Seccomp,
 }
@@ -128,6 +132,7 @@ const MEMORY: &[(i64, Plan)] = &[
     (c::SYS_mlockall, See(Verb::Mlockall, &[])),
     (c::SYS_munlockall, See(Verb::Munlockall, &[])),
     (c::SYS_remap_file_pages, See(Verb::RemapFilePages, &[])),
+    (c::SYS_mseal, See(Verb::Mseal, &[])),
     (
         c::SYS_process_vm_readv,
         See(
@@ -240,8 +245,11 @@ const TASKS: &[(i64, Plan)] = &[
     ),
     (
         c::SYS_capset,
-        Prepare(&[both(0, Bytes(8)), input(1, Bytes(24))]),
+        See(Verb::Rights, &[both(0, Bytes(8)), input(1, Bytes(24))]),
     ),
+    (c::SYS_setuid, See(Verb::Rights, &[])),
+    (c::SYS_setreuid, See(Verb::Rights, &[])),
+    (c::SYS_setresuid, See(Verb::Rights, &[])),
     (
         c::SYS_getcpu,
         Prepare(&[output(0, Bytes(4)), output(1, Bytes(4))]),
@@ -266,7 +274,10 @@ const SIGNALS: &[(i64, Plan)] = &[
         ),
     ),
     (c::SYS_rt_sigreturn, See(Verb::Sigreturn, &[])),
-    (c::SYS_rt_sigpending, Prepare(&[output(0, Argument(1))])),
+    (
+        c::SYS_rt_sigpending,
+        See(Verb::Sigpending, &[output(0, Argument(1))]),
+    ),
     (
         c::SYS_rt_sigtimedwait,
         Prepare(&[
@@ -364,11 +375,8 @@ const WITHOUT_MEMORY: &[i64] = &[
     c::SYS_getgid,
     c::SYS_geteuid,
     c::SYS_getegid,
-    c::SYS_setuid,
     c::SYS_setgid,
-    c::SYS_setreuid,
     c::SYS_setregid,
-    c::SYS_setresuid,
     c::SYS_setresgid,
     c::SYS_setfsuid,
     c::SYS_setfsgid,

@@ -166,6 +166,15 @@ pub(crate) fn punch_hole(
     }
 }
 
+/// Where a descriptor of this process was opened, as the kernel tells it; empty if it does not.
+pub(crate) fn path(descriptor: BorrowedFd<'_>) -> String {
+    let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    std::fs::read_link(link).map_or_else(
+        |_| String::new(),
+        |path| path.to_string_lossy().into_owned(),
+    )
+}
+
 /// Whether two descriptors of this process are of one opening of a file.
 pub(crate) fn is_same_open_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
     const KCMP_FILE: i32 = 0;
