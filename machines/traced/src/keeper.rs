@@ -9,7 +9,7 @@ use crate::sys::descriptor;
 use crate::sys::ptrace::{self, Regs};
 use crate::sys::seccomp::{Cookie, INSTALL_CALL, Listener, Place};
 use crate::sys::wait::{self, Stop};
-use crate::sys::{Gone, HostError, Tid};
+use crate::sys::{Gone, HostError, Tid, memory};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What is needed to make keepers, the same for a whole tree.
@@ -37,7 +37,8 @@ impl Workshop {
         })
     }
 
-    /// Serves a task that has just been resumed into the install call.
+    /// Serves a task that has just been resumed into the install call. The call returns the number,
+    /// or the errno that the host refused with.
     fn serve_install(
         &self,
         tid: Tid,
@@ -48,7 +49,9 @@ impl Workshop {
         for _ in 0..ASKS_MAX {
             match self.listener.receive(10) {
                 Ok(Some(asking)) => {
-                    return asking.give(descriptor, place).map(drop).map_err(|_| Gone);
+                    // The task hears of a refusal, and if it is gone its next stop says so.
+                    let _ = asking.give(descriptor, place);
+                    return Ok(());
                 }
                 Ok(None) => {}
                 Err(_) => return Err(Gone),
@@ -87,7 +90,7 @@ impl Workshop {
         expect(tid, Stop::CallEdge)?;
         let answer = ptrace::registers(tid)?.result();
         let mut back = *regs;
-        if served.is_ok() {
+        if served.is_ok() && answer >= 0 {
             back.set_result(answer);
         }
         ptrace::set_registers(tid, &back)?;
@@ -169,6 +172,17 @@ fn clone_from(parent: Tid, instruction: u64) -> Result<Tid, Gone> {
     born.ok_or(Gone)
 }
 
+/// Lets a keeper have as many descriptors as its hard limit allows, or as Recto may have itself. The
+/// limit is the keeper's own: the program's stays as it is.
+fn raise_descriptor_limit(tid: Tid) {
+    let Some((_, hard)) = memory::limit(tid, libc::RLIMIT_NOFILE) else {
+        return;
+    };
+    let own = memory::limit(Tid::new(0), libc::RLIMIT_NOFILE).map_or(hard, |(_, hard)| hard);
+    let _ = (own > hard && memory::set_limit(tid, libc::RLIMIT_NOFILE, (own, own)))
+        || memory::set_limit(tid, libc::RLIMIT_NOFILE, (hard, hard));
+}
+
 /// Lets a newborn or idle task go to rest at the `syscall` instruction at `instruction`.
 fn rest_at(tid: Tid, instruction: u64) -> Result<Regs, Gone> {
     let mut regs = ptrace::registers(tid)?;
@@ -205,6 +219,9 @@ impl Keeper {
     ) -> Result<Self, Gone> {
         let tid = clone_from(parent, instruction)?;
         expect(tid, Stop::Attention)?;
+        raise_descriptor_limit(tid);
+        let all = [0, u64::from(u32::MAX), 0, 0, 0, 0];
+        call_elsewhere(tid, instruction, libc::SYS_close_range, all)?;
         let mut regs = rest_at(tid, instruction)?;
         regs.set_call(INSTALL_CALL, [workshop.cookie.word(), 0, 0, 0, 0, 0]);
         ptrace::set_registers(tid, &regs)?;
@@ -230,6 +247,7 @@ impl Keeper {
     pub(crate) fn make(workshop: &Workshop, parent: Tid, stub: u64) -> Result<Self, Gone> {
         let tid = clone_from(parent, stub)?;
         expect(tid, Stop::Attention)?;
+        raise_descriptor_limit(tid);
         Self::settle(workshop, tid, stub)
     }
 
@@ -244,7 +262,11 @@ impl Keeper {
         };
         keeper.call(libc::SYS_setsid, [0; 6])?;
         keeper.call(libc::SYS_close_range, [0, u64::from(u32::MAX), 0, 0, 0, 0])?;
-        keeper.arena = keeper.install(workshop, workshop.arena.as_fd())?;
+        let arena = keeper.install(workshop, workshop.arena.as_fd())?;
+        keeper.arena = u32::try_from(arena).map_err(|_| {
+            crate::sys::signal::kill(tid, libc::SIGKILL);
+            Gone
+        })?;
         Ok(keeper)
     }
 
@@ -280,12 +302,12 @@ impl Keeper {
         ptrace::stub_result(self.tid)
     }
 
-    /// Installs a descriptor in its table; its number there.
+    /// Installs a descriptor in its table; its number there, or what the kernel answered instead.
     pub(crate) fn install(
         &mut self,
         workshop: &Workshop,
         descriptor: BorrowedFd<'_>,
-    ) -> Result<u32, Gone> {
+    ) -> Result<i64, Gone> {
         let mut regs = self.rest;
         regs.set_call(INSTALL_CALL, [workshop.cookie.word(), 0, 0, 0, 0, 0]);
         ptrace::set_registers(self.tid, &regs)?;
@@ -295,6 +317,6 @@ impl Keeper {
         };
         workshop.serve_install(self.tid, descriptor, lowest)?;
         expect(self.tid, Stop::Seccomp)?;
-        u32::try_from(ptrace::stub_result(self.tid)?).map_err(|_| Gone)
+        ptrace::stub_result(self.tid)
     }
 }

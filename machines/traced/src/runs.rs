@@ -13,7 +13,7 @@ use addr::{PAGE_SIZE, Prot};
 pub(crate) enum Backing {
     /// Frames of the arena, from this byte of it on.
     Arena(u64),
-    /// A file, by its number in the keeper's table, from this byte of it on.
+    /// A file, by what the space calls it, from this byte of it on.
     File(u32, u64),
     /// The host's own: the vDSO family and the stub. Never forgotten.
     Host,

@@ -69,8 +69,18 @@ struct Held {
     keeper: Option<Keeper>,
     runs: Runs,
     stub: u64,
-    files: HashMap<(InodeId, HostRights), u32>,
+    files: HashMap<(InodeId, HostRights), KeptFile>,
+    /// What the next file that the keeper gets is called in `runs`.
+    next_file: u32,
     counts: HostCounts,
+}
+
+/// A file that the keeper has open. Once mapped, it could be closed: what it is called in the runs is
+/// never given to another file, in this space or in one copied from it, while its number may be.
+#[derive(Clone, Copy, Debug)]
+struct KeptFile {
+    called: u32,
+    number: u32,
 }
 
 fn host_bits(prot: Prot) -> u64 {
@@ -91,7 +101,10 @@ impl Held {
     fn map(&mut self, run: Run) -> Result<(), Unfilled> {
         let (descriptor, offset) = match run.backing {
             Backing::Arena(offset) => (self.keeper.as_ref().ok_or(Unfilled::Dead)?.arena(), offset),
-            Backing::File(descriptor, offset) => (descriptor, offset),
+            Backing::File(called, offset) => {
+                let number = self.number_of(called).ok_or(Unfilled::NoSuchPage)?;
+                (number, offset)
+            }
             Backing::Host => return Err(Unfilled::NoSuchPage),
         };
         let populate = match run.backing {
@@ -158,7 +171,22 @@ impl Held {
         }
     }
 
-    /// The number in the keeper's table of an open file of `inode` with at least these rights.
+    fn number_of(&self, called: u32) -> Option<u32> {
+        let mut files = self.files.values();
+        files
+            .find(|file| file.called == called)
+            .map(|file| file.number)
+    }
+
+    /// Closes what the keeper has open but the arena. What is mapped stays mapped.
+    fn close_files(&mut self) {
+        for (_, file) in std::mem::take(&mut self.files) {
+            let _ = self.call(libc::SYS_close, [u64::from(file.number), 0, 0, 0, 0, 0]);
+        }
+    }
+
+    /// What an open file of the page's, with at least these rights, is called. The keeper gets it if
+    /// it has none; should its table be full, what it has had open so far is closed.
     fn file(
         &mut self,
         shared: &Shared,
@@ -166,19 +194,35 @@ impl Held {
         rights: HostRights,
     ) -> Result<u32, Unfilled> {
         let inode = page.pagemap.inode();
-        if let Some(number) = self.files.get(&(inode, rights)) {
-            return Ok(*number);
+        if let Some(kept) = self.files.get(&(inode, rights)) {
+            return Ok(kept.called);
         }
         let file = page.pagemap.file(rights).ok_or(Unfilled::NoSuchPage)?;
-        let keeper = self.keeper.as_mut().ok_or(Unfilled::Dead)?;
         let number = files::with_descriptor(&*file, |descriptor: BorrowedFd<'_>| {
-            keeper.install(&shared.workshop, descriptor)
+            let first = self.install(shared, descriptor);
+            if first == Err(Unfilled::Refused(libc::EMFILE)) && !self.files.is_empty() {
+                self.close_files();
+                return self.install(shared, descriptor);
+            }
+            first
         })
-        .ok_or(Unfilled::NoSuchPage)?
-        .map_err(|Gone| Unfilled::Dead)?;
+        .ok_or(Unfilled::NoSuchPage)??;
+        let called = self.next_file;
+        self.next_file = called.wrapping_add(1);
+        self.files
+            .insert((inode, rights), KeptFile { called, number });
+        Ok(called)
+    }
+
+    /// Installs a descriptor in the keeper's table; its number there.
+    fn install(&mut self, shared: &Shared, descriptor: BorrowedFd<'_>) -> Result<u32, Unfilled> {
+        let keeper = self.keeper.as_mut().ok_or(Unfilled::Dead)?;
         self.counts.host_calls += 1;
-        self.files.insert((inode, rights), number);
-        Ok(number)
+        let Ok(answer) = keeper.install(&shared.workshop, descriptor) else {
+            self.keeper = None;
+            return Err(Unfilled::Dead);
+        };
+        u32::try_from(answer).map_err(|_| Unfilled::Refused(answer.unsigned_abs() as i32))
     }
 
     fn backing(
@@ -196,9 +240,9 @@ impl Held {
                 } else {
                     HostRights::Read
                 };
-                let number = self.file(shared, &page, rights)?;
+                let called = self.file(shared, &page, rights)?;
                 let offset = page.pgoff.bytes().ok_or(Unfilled::NoSuchPage)?;
-                Ok(Backing::File(number, offset))
+                Ok(Backing::File(called, offset))
             }
         }
     }
@@ -227,8 +271,9 @@ impl Space {
     /// Notes what the host has mapped in a space that was just copied and has no keeper yet.
     pub(crate) fn inherit(&self, parent: &Self) {
         let (runs, stub) = (parent.runs(), parent.stub());
+        let next_file = parent.held.lock().next_file;
         let mut held = self.held.lock();
-        (held.runs, held.stub) = (runs, stub);
+        (held.runs, held.stub, held.next_file) = (runs, stub, next_file);
     }
 
     /// Where the stub page is.

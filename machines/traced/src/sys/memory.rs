@@ -46,3 +46,15 @@ pub(crate) fn limit(tid: Tid, resource: u32) -> Option<(u64, u64)> {
     let answer = unsafe { libc::prlimit(tid.raw(), resource, core::ptr::null(), &raw mut limit) };
     (answer == 0).then_some((limit.rlim_cur, limit.rlim_max))
 }
+
+/// Sets the soft and hard value of a limit of a process; the answer is whether the host let it.
+pub(crate) fn set_limit(tid: Tid, resource: u32, (soft, hard): (u64, u64)) -> bool {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: the structure is read by the call, and outlives it.
+    let answer =
+        unsafe { libc::prlimit(tid.raw(), resource, &raw const limit, core::ptr::null_mut()) };
+    answer == 0
+}

@@ -241,7 +241,8 @@ pub(crate) struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Gives the task a duplicate of `descriptor`; its call returns the number.
+    /// Gives the task a duplicate of `descriptor`; its call returns the number. When the task's
+    /// table has no room its call fails with the same errno.
     pub(crate) fn give(self, descriptor: BorrowedFd<'_>, place: Place) -> Result<u32, HostError> {
         let (newfd, set, close_on_exec) = match place {
             Place::Lowest { close_on_exec } => (0, 0, close_on_exec),
@@ -269,9 +270,33 @@ impl Asking<'_> {
             )
         };
         if number < 0 {
+            let error = HostError::last();
+            self.refuse(error)?;
+            return Err(error);
+        }
+        Ok(number as u32)
+    }
+
+    /// Lets the call fail with `error`; the answer is an error when the task is gone.
+    fn refuse(&self, error: HostError) -> Result<(), HostError> {
+        let response = libc::seccomp_notif_resp {
+            id: self.id,
+            val: 0,
+            error: -error.raw(),
+            flags: 0,
+        };
+        // SAFETY: the structure is of the size that the request reads.
+        let sent = unsafe {
+            libc::ioctl(
+                self.listener.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_SEND as libc::c_ulong,
+                &raw const response,
+            )
+        };
+        if sent < 0 {
             Err(HostError::last())
         } else {
-            Ok(number as u32)
+            Ok(())
         }
     }
 }
