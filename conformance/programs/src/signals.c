@@ -38,6 +38,28 @@ static int deeper(int depth) {
     return deeper(depth + 1) + room[0];
 }
 
+/* A fault's signal, sent while it is blocked, is pending until it is let through. */
+static void held_back(int number) {
+    sigset_t set, pending;
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    sigaddset(&set, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    sigpending(&pending);
+    printf("pending at first: %d\n", sigismember(&pending, number));
+    raise(number);
+    sigpending(&pending);
+    printf("pending: %d, another: %d\n", sigismember(&pending, number),
+           sigismember(&pending, SIGUSR2));
+    if (sigsetjmp(back, 0) == 0)
+        sigprocmask(SIG_UNBLOCK, &set, NULL);
+    else
+        printf("let through: signal %d\n", seen.si_signo);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    sigpending(&pending);
+    printf("pending at last: %d\n", sigismember(&pending, number));
+}
+
 int main(void) {
     static char alternate[65536];
     stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate};
@@ -83,6 +105,8 @@ int main(void) {
         sigprocmask(SIG_UNBLOCK, &set, NULL);
     else
         printf("delivered: signal %d\n", seen.si_signo);
+    held_back(SIGSEGV);
+    held_back(SIGBUS);
     fflush(stdout);
     signal(SIGSEGV, SIG_DFL);
     *(volatile int *)16 = 1;

@@ -113,7 +113,10 @@ impl Runner for Traced {
     }
 
     fn offers(&self, need: &str) -> bool {
-        matches!(need, "process_vm" | "memfd" | "punch" | "tail" | "guard")
+        matches!(
+            need,
+            "process_vm" | "memfd" | "punch" | "tail" | "guard" | "mseal" | "remap_file_pages"
+        )
     }
 
     fn start(&self, dir: &Path) -> Result<Box<dyn Subject>, Broken> {
