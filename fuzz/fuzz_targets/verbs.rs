@@ -6,7 +6,9 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use recto::frame::Purpose;
 use recto::soft::{Computer, ComputerConfig, Process};
-use recto::{Advice, ArenaConfig, MapFlags, MapRequest, Prot, RemapFlags, RemapRequest, VirtAddr};
+use recto::{
+    Advice, ArenaConfig, Errno, MapFlags, MapRequest, MmUser, Prot, RemapFlags, RemapRequest, VirtAddr,
+};
 
 const FRAMES: u64 = 512;
 const STEPS_MAX: usize = 64;
@@ -97,68 +99,8 @@ fn prot(bits: u8) -> Prot {
 
 /// Performs one call; its error is an outcome like any other.
 fn perform(process: &Process, call: &Call) {
-    let mm = process.mm();
     let mut byte = [0];
     match *call {
-        Call::Map {
-            page,
-            bytes,
-            prot: bits,
-            flags,
-        } => {
-            let flags = MapFlags::from_bits_truncate(flags);
-            let request = MapRequest::anonymous(length(bytes), prot(bits)).near(at(page));
-            let _ = mm.mmap(&request.with(flags - MapFlags::POPULATE));
-        }
-        Call::Unmap { page, bytes } => {
-            let _ = mm.munmap(at(page), length(bytes));
-        }
-        Call::Protect {
-            page,
-            bytes,
-            prot: bits,
-        } => {
-            let _ = mm.mprotect(at(page), length(bytes), prot(bits));
-        }
-        Call::Remap {
-            page,
-            old,
-            new,
-            flags,
-            to,
-        } => {
-            let flags = RemapFlags::from_bits_truncate(u32::from(flags));
-            let request = RemapRequest {
-                addr: at(page),
-                old_len: length(old),
-                new_len: length(new),
-                flags,
-                new_addr: at(to),
-            };
-            let _ = mm.mremap(&request);
-        }
-        Call::Break { to } => {
-            let now = mm.brk(VirtAddr::new(0));
-            let _ = now.checked_add(length(to)).map(|to| mm.brk(to));
-        }
-        Call::Advise {
-            page,
-            bytes,
-            advice,
-        } => {
-            if let Some(advice) = Advice::from_raw(i32::from(advice)) {
-                let _ = mm.madvise(at(page), length(bytes), advice);
-            }
-        }
-        Call::Residence { page, bytes } => {
-            let _ = mm.mincore(at(page), u64::from(bytes), |_| Ok(()));
-        }
-        Call::Lock { page, bytes } => {
-            let _ = mm.mlock(at(page), length(bytes));
-        }
-        Call::Unlock { page, bytes } => {
-            let _ = mm.munlock(at(page), length(bytes));
-        }
         Call::Load { page, offset } => {
             let _ = process.load(within(page, offset), &mut byte);
         }
@@ -171,7 +113,48 @@ fn perform(process: &Process, call: &Call) {
         Call::Anywhere { addr } => {
             let _ = process.load(VirtAddr::new(addr), &mut byte);
         }
-        Call::Fork | Call::End => {}
+        _ => {
+            let _ = call_memory(process.mm(), call);
+        }
+    }
+}
+
+/// The memory calls among them.
+fn call_memory(mm: &MmUser, call: &Call) -> Result<(), Errno> {
+    match *call {
+        Call::Map { page, bytes, prot: bits, flags } => {
+            let flags = MapFlags::from_bits_truncate(flags) - MapFlags::POPULATE;
+            let request = MapRequest::anonymous(length(bytes), prot(bits)).near(at(page));
+            mm.mmap(&request.with(flags)).map(|_| ())
+        }
+        Call::Unmap { page, bytes } => mm.munmap(at(page), length(bytes)),
+        Call::Protect { page, bytes, prot: bits } => {
+            mm.mprotect(at(page), length(bytes), prot(bits))
+        }
+        Call::Remap { page, old, new, flags, to } => mm
+            .mremap(&RemapRequest {
+                addr: at(page),
+                old_len: length(old),
+                new_len: length(new),
+                flags: RemapFlags::from_bits_truncate(u32::from(flags)),
+                new_addr: at(to),
+            })
+            .map(|_| ()),
+        Call::Break { to } => {
+            let now = mm.brk(VirtAddr::new(0));
+            if let Some(to) = now.checked_add(length(to)) {
+                mm.brk(to);
+            }
+            Ok(())
+        }
+        Call::Advise { page, bytes, advice } => match Advice::from_raw(i32::from(advice)) {
+            Some(advice) => mm.madvise(at(page), length(bytes), advice),
+            None => Err(Errno::EINVAL),
+        },
+        Call::Residence { page, bytes } => mm.mincore(at(page), u64::from(bytes), |_| Ok(())),
+        Call::Lock { page, bytes } => mm.mlock(at(page), length(bytes)),
+        Call::Unlock { page, bytes } => mm.munlock(at(page), length(bytes)),
+        _ => Ok(()),
     }
 }
 
