@@ -134,12 +134,7 @@ pub(crate) enum Unmappable {
 struct Known {
     mapped: Weak<MappedFile>,
     file: Weak<OpenFile>,
-    mappable: WeakMappable,
-}
-
-struct WeakMappable {
     dax: Weak<DaxFile>,
-    rights: FileRights,
 }
 
 /// The files that programs have mapped.
@@ -185,7 +180,7 @@ impl Files {
             let target = self.zeroes.target(file, inode, rights);
             return Err(Unmappable::Zeroes(Box::new(target)));
         }
-        if let Some(known) = self.find_open(inode, &file) {
+        if let Some(known) = self.find_open(inode, &file, flags) {
             return Ok(known);
         }
         let path = descriptor::path(file.as_fd());
@@ -202,7 +197,7 @@ impl Files {
         let host: Arc<dyn HostFile> = Arc::clone(&open) as Arc<dyn HostFile>;
         let dax = DaxFile::new(&self.devices, host).map_err(Unmappable::Refused)?;
         let mapped = dax.open_file(path);
-        self.remember(inode, &open, &dax, &mapped, rights);
+        self.remember(inode, &open, &dax, &mapped);
         Ok(Mappable {
             dax,
             mapped,
@@ -211,16 +206,17 @@ impl Files {
     }
 
     /// The same open file, if it is mapped already: areas of it may merge.
-    fn find_open(&self, inode: InodeId, file: &File) -> Option<Mappable> {
+    fn find_open(&self, inode: InodeId, file: &File, flags: i32) -> Option<Mappable> {
         self.known.get(&inode)?.iter().find_map(|known| {
             let open = known.file.upgrade()?;
             if !descriptor::is_same_open_file(open.file.as_fd(), file.as_fd()) {
                 return None;
             }
             Some(Mappable {
-                dax: known.mappable.dax.upgrade()?,
+                dax: known.dax.upgrade()?,
                 mapped: known.mapped.upgrade()?,
-                rights: known.mappable.rights,
+                // Seals may have come since.
+                rights: rights_of(file, flags),
             })
         })
     }
@@ -231,17 +227,13 @@ impl Files {
         open: &Arc<OpenFile>,
         dax: &Arc<DaxFile>,
         mapped: &Arc<MappedFile>,
-        rights: FileRights,
     ) {
         let same = self.known.entry(inode).or_default();
         same.retain(|known| known.mapped.strong_count() > 0);
         same.push(Known {
             mapped: Arc::downgrade(mapped),
             file: Arc::downgrade(open),
-            mappable: WeakMappable {
-                dax: Arc::downgrade(dax),
-                rights,
-            },
+            dax: Arc::downgrade(dax),
         });
     }
 

@@ -4,7 +4,7 @@
 //! It says what the host would do with an access without asking the host, and what has to be asked
 //! of the host to forget a range. Nothing here calls the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use addr::{PAGE_SIZE, Prot};
 
@@ -65,6 +65,10 @@ impl Run {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runs {
     by_start: BTreeMap<u64, Run>,
+    /// How many runs there are of each file that has any.
+    of_file: HashMap<u32, usize>,
+    /// Whether some file has lost its last run since that was asked for.
+    has_lost_file: bool,
 }
 
 impl Runs {
@@ -110,6 +114,39 @@ impl Runs {
             .filter(|run| run.start < run.end)
     }
 
+    /// Whether some run is of the file that is called so.
+    pub(crate) fn has_file(&self, called: u32) -> bool {
+        self.of_file.contains_key(&called)
+    }
+
+    /// Whether some file may have lost its last run since this was asked for last.
+    pub(crate) fn take_has_lost_file(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost_file)
+    }
+
+    fn put(&mut self, run: Run) {
+        self.take(run.start);
+        if let Backing::File(called, _) = run.backing {
+            *self.of_file.entry(called).or_default() += 1;
+        }
+        self.by_start.insert(run.start, run);
+    }
+
+    fn take(&mut self, start: u64) {
+        let Some(run) = self.by_start.remove(&start) else {
+            return;
+        };
+        if let Backing::File(called, _) = run.backing
+            && let Some(count) = self.of_file.get_mut(&called)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.of_file.remove(&called);
+                self.has_lost_file = true;
+            }
+        }
+    }
+
     /// Notes that `run` is mapped, over whatever was there.
     pub(crate) fn insert(&mut self, mut run: Run) {
         if run.start >= run.end {
@@ -120,7 +157,7 @@ impl Runs {
             && run.continues(before)
         {
             let before = *before;
-            self.by_start.remove(&before.start);
+            self.take(before.start);
             run = Run {
                 start: before.start,
                 backing: before.backing,
@@ -130,10 +167,10 @@ impl Runs {
         if let Some(after) = self.by_start.get(&run.end).copied()
             && after.continues(&run)
         {
-            self.by_start.remove(&after.start);
+            self.take(after.start);
             run.end = after.end;
         }
-        self.by_start.insert(run.start, run);
+        self.put(run);
     }
 
     /// Notes that `[start, end)` is mapped no more.
@@ -144,17 +181,17 @@ impl Runs {
         if let Some(run) = self.at(start)
             && run.start < start
         {
-            self.by_start.insert(run.start, run.part(run.start, start));
-            self.by_start.insert(start, run.part(start, run.end));
+            self.put(run.part(run.start, start));
+            self.put(run.part(start, run.end));
         }
         if let Some(run) = self.at(end)
             && run.start < end
         {
-            self.by_start.insert(run.start, run.part(run.start, end));
-            self.by_start.insert(end, run.part(end, run.end));
+            self.put(run.part(run.start, end));
+            self.put(run.part(end, run.end));
         }
         while let Some((&key, _)) = self.by_start.range(start..end).next() {
-            self.by_start.remove(&key);
+            self.take(key);
         }
     }
 

@@ -6,7 +6,7 @@
 //! that wants something forgotten leaves an errand and waits.
 
 use std::collections::HashMap;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 
 use addr::{PAGE_SHIFT, PageSize, Prot, VirtAddr, VirtRange};
@@ -21,7 +21,7 @@ use crate::keeper::{Keeper, Workshop};
 use crate::memory::TASK_SIZE;
 use crate::runs::{Backing, Run, Runs};
 use crate::stats::HostCounts;
-use crate::sys::{Gone, Tid};
+use crate::sys::{Gone, Tid, descriptor};
 use crate::{files, stub};
 
 /// The most host areas a space may have before all of them are forgotten; the host's own limit is
@@ -126,9 +126,13 @@ impl Held {
             .map_err(|Gone| Unfilled::Dead)?;
         if answer != run.start as i64 {
             self.runs.remove(run.start, run.end);
+            self.close_unused();
             return Err(Unfilled::Refused(answer.unsigned_abs() as i32));
         }
         self.runs.insert(run);
+        if self.runs.take_has_lost_file() {
+            self.close_unused();
+        }
         Ok(())
     }
 
@@ -156,6 +160,22 @@ impl Held {
         for (start, end) in self.runs.forgettable(start, end) {
             self.runs.remove(start, end);
             let _ = self.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0]);
+        }
+        if self.runs.take_has_lost_file() {
+            self.close_unused();
+        }
+    }
+
+    /// Closes the files that nothing is mapped of any more: an open file holds locks, and keeps others
+    /// from running the file, or from sealing it, or its memory from going.
+    fn close_unused(&mut self) {
+        let runs = &self.runs;
+        let unused = self
+            .files
+            .extract_if(|_, file| !runs.has_file(file.called))
+            .map(|(_, file)| file.number);
+        for number in unused.collect::<Vec<u32>>() {
+            let _ = self.call(libc::SYS_close, [u64::from(number), 0, 0, 0, 0, 0]);
         }
     }
 
@@ -185,7 +205,8 @@ impl Held {
         }
     }
 
-    /// What an open file of the page's, with at least these rights, is called. The keeper gets it if
+    /// What an open file of the page's, with these rights, is called: one that is only read is no
+    /// writer in the eyes of those who seal or run it, and holds no locks. The keeper gets it if
     /// it has none; should its table be full, what it has had open so far is closed.
     fn file(
         &mut self,
@@ -199,6 +220,11 @@ impl Held {
         }
         let file = page.pagemap.file(rights).ok_or(Unfilled::NoSuchPage)?;
         let number = files::with_descriptor(&*file, |descriptor: BorrowedFd<'_>| {
+            let reader = match rights {
+                HostRights::Read => descriptor::reopen_to_read(descriptor).ok(),
+                HostRights::ReadWrite => None,
+            };
+            let descriptor = reader.as_ref().map_or(descriptor, AsFd::as_fd);
             let first = self.install(shared, descriptor);
             if first == Err(Unfilled::Refused(libc::EMFILE)) && !self.files.is_empty() {
                 self.close_files();

@@ -4,7 +4,7 @@
 use super::{HostError, Tid};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 fn owned(number: libc::c_long) -> Result<OwnedFd, HostError> {
     if number < 0 {
@@ -56,7 +56,12 @@ pub(crate) fn sealed_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<Owne
 /// and not writable through this descriptor.
 pub(crate) fn text_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<OwnedFd, HostError> {
     let writable = sealed_file(name, contents)?;
-    let path = format!("/proc/self/fd/{}", writable.as_raw_fd());
+    reopen_to_read(writable.as_fd())
+}
+
+/// Another opening of the file behind a descriptor, that can only be read.
+pub(crate) fn reopen_to_read(descriptor: BorrowedFd<'_>) -> Result<OwnedFd, HostError> {
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
     Ok(File::open(path)?.into())
 }
 
