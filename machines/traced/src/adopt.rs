@@ -143,33 +143,46 @@ fn mmap_base(areas: &[HostArea]) -> Option<u64> {
 struct ImageFiles<'a> {
     tid: Tid,
     files: &'a mut Files,
-    by_inode: HashMap<u64, (Mappable, File)>,
+    by_inode: HashMap<((u32, u32), u64), (Mappable, File)>,
 }
 
 impl ImageFiles<'_> {
     fn get(&mut self, area: &HostArea) -> Result<&(Mappable, File), Unadoptable> {
         const LOST: Unadoptable = Unadoptable::Strange("a file of the image cannot be opened");
-        if !self.by_inode.contains_key(&area.ino) {
+        let inode = (area.device, area.ino);
+        if !self.by_inode.contains_key(&inode) {
             let file = open_image_file(self.tid, area).ok_or(LOST)?;
             let copy: OwnedFd = file.try_clone().map_err(|_| LOST)?.into();
             let mappable = self.files.mappable(copy).map_err(|_| LOST)?;
-            self.by_inode.insert(area.ino, (mappable, file));
+            self.by_inode.insert(inode, (mappable, file));
         }
-        self.by_inode.get(&area.ino).ok_or(LOST)
+        self.by_inode.get(&inode).ok_or(LOST)
     }
 }
 
-/// The program itself, or its interpreter: by whichever name still leads to that file.
+/// The program itself, or its interpreter: by whichever name still leads to that file. Some
+/// filesystems are one device in the list of areas and another when asked about a file: there the
+/// inode number has to do.
 fn open_image_file(tid: Tid, area: &HostArea) -> Option<File> {
     let names = [
         format!("/proc/{tid}/exe"),
         format!("/proc/{tid}/root{}", area.name),
         format!("/proc/{tid}/map_files/{:x}-{:x}", area.start, area.end),
     ];
-    names
-        .iter()
-        .filter_map(|name| File::open(name).ok())
-        .find(|file| file.metadata().is_ok_and(|meta| meta.ino() == area.ino))
+    let mut alike = None;
+    for name in names {
+        let Ok(file) = File::open(name) else { continue };
+        let Ok(meta) = file.metadata() else { continue };
+        let device = (libc::major(meta.dev()), libc::minor(meta.dev()));
+        if meta.ino() != area.ino {
+            continue;
+        }
+        if device == area.device {
+            return Some(file);
+        }
+        alike.get_or_insert(file);
+    }
+    alike
 }
 
 fn map_area(mm: &Mm, files: &mut ImageFiles<'_>, area: &HostArea) -> Result<(), Unadoptable> {

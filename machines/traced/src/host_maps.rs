@@ -15,6 +15,8 @@ pub(crate) struct HostArea {
     pub(crate) prot: Prot,
     /// Byte offset in the file.
     pub(crate) offset: u64,
+    /// Major and minor number of the device that the file is on.
+    pub(crate) device: (u32, u32),
     /// Inode number; 0 for what is no file.
     pub(crate) ino: u64,
     /// What stands at the end of the line.
@@ -39,7 +41,9 @@ impl HostArea {
         let (start, end) = word().split_once('-')?;
         let rights = word();
         let offset = u64::from_str_radix(word(), 16).ok()?;
-        let _device = word();
+        let (major, minor) = word().split_once(':')?;
+        let number = |hex| u32::from_str_radix(hex, 16).ok();
+        let device = (number(major)?, number(minor)?);
         let ino = word().parse().ok()?;
         let mut prot = Prot::NONE;
         for (letter, right) in [('r', Prot::READ), ('w', Prot::WRITE), ('x', Prot::EXEC)] {
@@ -52,6 +56,7 @@ impl HostArea {
             end: u64::from_str_radix(end, 16).ok()?,
             prot,
             offset,
+            device,
             ino,
             name: rest.trim_start().to_owned(),
         })
