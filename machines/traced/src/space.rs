@@ -72,6 +72,8 @@ struct Held {
     files: HashMap<(InodeId, HostRights), KeptFile>,
     /// What the next file that the keeper gets is called in `runs`.
     next_file: u32,
+    /// Whether the last run has gone of a file that a program opened to write, since that was asked.
+    has_left_writer: bool,
     counts: HostCounts,
 }
 
@@ -81,6 +83,8 @@ struct Held {
 struct KeptFile {
     called: u32,
     number: u32,
+    /// How the program opened what this came from.
+    opened: HostRights,
 }
 
 fn host_bits(prot: Prot) -> u64 {
@@ -173,9 +177,10 @@ impl Held {
         let unused = self
             .files
             .extract_if(|_, file| !runs.has_file(file.called))
-            .map(|(_, file)| file.number);
-        for number in unused.collect::<Vec<u32>>() {
-            let _ = self.call(libc::SYS_close, [u64::from(number), 0, 0, 0, 0, 0]);
+            .map(|(_, file)| file);
+        for file in unused.collect::<Vec<KeptFile>>() {
+            self.has_left_writer |= file.opened == HostRights::ReadWrite;
+            let _ = self.call(libc::SYS_close, [u64::from(file.number), 0, 0, 0, 0, 0]);
         }
     }
 
@@ -235,8 +240,12 @@ impl Held {
         .ok_or(Unfilled::NoSuchPage)??;
         let called = self.next_file;
         self.next_file = called.wrapping_add(1);
-        self.files
-            .insert((inode, rights), KeptFile { called, number });
+        let kept = KeptFile {
+            called,
+            number,
+            opened: file.rights(),
+        };
+        self.files.insert((inode, rights), kept);
         Ok(called)
     }
 
@@ -364,6 +373,13 @@ impl Space {
     /// Makes the host forget `[start, end)`.
     pub(crate) fn forget(&self, start: u64, end: u64) {
         self.held.lock().forget(start, end);
+    }
+
+    /// Whether the last run has gone of a file that a program opened to write, since this was asked
+    /// last. If no area is of it any more, what Recto has open of it has to go before the program
+    /// goes on: it may lock it, seal it or run it.
+    pub(crate) fn take_has_left_writer(&self) -> bool {
+        std::mem::take(&mut self.held.lock().has_left_writer)
     }
 
     /// Takes the keeper out: from now on nothing is filled, and there is nothing to forget. The

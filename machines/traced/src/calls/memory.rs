@@ -16,8 +16,18 @@ use crate::ready;
 use crate::sys::descriptor;
 use crate::tree::Tree;
 
-/// Performs a memory call.
+/// Performs a memory call. What it took away may hold the last of a file that the program could
+/// write: it goes before the program goes on.
 pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
+    let answer = perform(tree, call, verb);
+    let takes_away = matches!(verb, Verb::Munmap | Verb::Mmap | Verb::Mremap);
+    if takes_away && call.memory.space.take_has_left_writer() {
+        sync::barrier();
+    }
+    answer
+}
+
+fn perform(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
     if verb == Verb::Mincore {
         return mincore(call);
     }
