@@ -483,22 +483,6 @@ fn target_of(translation: Translation) -> Option<Target> {
     })
 }
 
-/// The spans that hold nothing of the host's own, given the runs that do.
-pub(crate) fn gaps_between(own: &Runs, task_size: u64) -> Vec<(u64, u64)> {
-    let mut gaps = Vec::new();
-    let mut from = 0;
-    for run in own.within(0, task_size) {
-        if run.start > from {
-            gaps.push((from, run.start));
-        }
-        from = run.end;
-    }
-    if from < task_size {
-        gaps.push((from, task_size));
-    }
-    gaps
-}
-
 /// The run of the stub page at `stub`.
 pub(crate) fn stub_run(stub: u64) -> Run {
     Run {
