@@ -46,7 +46,11 @@ pub(crate) enum Colour {
 impl Colour {
     /// Colour is for terminals only.
     pub(crate) fn of_stdout() -> Self {
-        if std::io::stdout().is_terminal() { Self::On } else { Self::Off }
+        if std::io::stdout().is_terminal() {
+            Self::On
+        } else {
+            Self::Off
+        }
     }
 }
 

@@ -76,7 +76,11 @@ impl Report {
         for process in &processes {
             sum.add(process);
         }
-        Self { processes, sum, arena_frames_given_back: stats.nr_frames_given_back }
+        Self {
+            processes,
+            sum,
+            arena_frames_given_back: stats.nr_frames_given_back,
+        }
     }
 }
 
@@ -119,7 +123,13 @@ impl Account {
             machine_ms: milliseconds(process.in_machine),
         };
         let program = Some(process.program.clone());
-        Self { pid: Some(process.pid), program, faults, memory, host }
+        Self {
+            pid: Some(process.pid),
+            program,
+            faults,
+            memory,
+            host,
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -224,13 +234,20 @@ pub(crate) fn print_text(stats: &TreeStats) {
     let report = Report::of(stats);
     let mut text = String::new();
     for process in &report.processes {
-        let (program, pid) = (process.program.as_deref().unwrap_or("?"), process.pid.unwrap_or(0));
+        let (program, pid) = (
+            process.program.as_deref().unwrap_or("?"),
+            process.pid.unwrap_or(0),
+        );
         let _ = writeln!(text, "recto: {program} ({pid})");
         process.text(&mut text);
     }
     let _ = writeln!(text, "recto: sum of {} processes", report.processes.len());
     report.sum.text(&mut text);
-    let _ = writeln!(text, "  arena   {} frames given back", report.arena_frames_given_back);
+    let _ = writeln!(
+        text,
+        "  arena   {} frames given back",
+        report.arena_frames_given_back
+    );
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -52,24 +52,24 @@ mod exec;
 mod exit;
 mod space;
 
+pub use access::{Force, PinStep, Pinned, Pinning, Pins};
 pub use accounts::{AreaCounts, FaultCounts, FaultKind, RssCounts, RssKind, TaskFaults, Waited};
-pub use access::{Force, Pinned, Pinning, PinStep, Pins};
+pub use fault::{
+    Attempt, Cause, Fault, FaultError, FaultTrace, Handled, HasMmu, NoMmuBuild, ThisBuild,
+    TraceStep, handle_mm_fault,
+};
 #[cfg(not(feature = "no-mmu"))]
 pub use fault::{attempt, attempt_traced};
-pub use fault::{
-    Attempt, Cause, Fault, FaultError, FaultTrace, Handled, HasMmu, NoMmuBuild, ThisBuild, TraceStep,
-    handle_mm_fault,
-};
+pub use fork::ForkConfig;
 pub use layout::{Image, Layout, LayoutConfig, Placement};
 pub use limits::{
     Commit, CommitConfig, CommitLimit, Limits, LockRight, Overcommit, Resource, Rlimit, Sysctl,
 };
-pub use fork::ForkConfig;
 pub use map::{
     Advice, FileRights, LockAllFlags, LockFlags, MapDescription, MapFlags, MapKind, MapPrepare,
     MapRequest, MapTarget, ObjectTarget, PrivateData, RemapFlags, SyncFlags,
 };
-pub use remap::RemapRequest;
 pub use mm::{FaultPolicy, Guarded, Mm, MmConfig, MmFlags, MmUser};
 pub use populate::{PopulateRefusal, PopulateStop};
+pub use remap::RemapRequest;
 pub use views::{MmStats, Run, Target};

@@ -3,8 +3,8 @@
 //! A thread of its own does it, once a second: a tree whose programs all sleep makes no stops, and
 //! that is just when memory lies idle.
 
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -32,8 +32,14 @@ impl GiveBack {
                 arena.give_back(FRAMES_MAX);
             }
         };
-        let thread = thread::Builder::new().name("give back".to_owned()).spawn(sweep).ok();
-        Self { end: Some(end), thread }
+        let thread = thread::Builder::new()
+            .name("give back".to_owned())
+            .spawn(sweep)
+            .ok();
+        Self {
+            end: Some(end),
+            thread,
+        }
     }
 }
 
