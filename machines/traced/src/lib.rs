@@ -16,6 +16,7 @@
 //! | `space`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
 //! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
 //! | `proc_text` | the files of `/proc/PID` that speak of memory |
+//! | `together` | a tree and its tracer on one CPU, while that is faster |
 //! | `give_back` | frames that lie idle go back to the host |
 //! | `pool`, `errands` | what other threads do, and what they ask of the tracing one |
 //! | `sys/` | the host's calls; the only unsafe code |
@@ -51,6 +52,7 @@ mod stats;
 mod stub;
 mod sys;
 mod thread;
+mod together;
 mod tree;
 mod zero;
 

@@ -82,6 +82,7 @@ pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
         newborn.alternate_stack = thread.alternate_stack;
     }
     let copied = fork.child.is_some();
+    let is_thread = fork.kind == Kin::Thread;
     if copied {
         // What the host has copied into the child is what it has in the parent at this moment.
         process.memory().space.inherit(&runs_source.space);
@@ -98,6 +99,9 @@ pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
         );
     }
     tree.threads.insert(child, newborn);
+    if is_thread {
+        tree.part(&[thread.tid]);
+    }
     if copied {
         tree.thaw(&memory);
     }

@@ -23,6 +23,7 @@ use crate::sys::signal::{Answered, kill};
 use crate::sys::spawn::{Bell, Launch, Report, launch};
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, descriptor, ptrace};
+use crate::together::Together;
 use crate::tree::{End, Tree};
 
 /// Whether this process answers its own signals for the tree.
@@ -173,6 +174,7 @@ pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
         nr_descriptors,
     };
     let bell = Arc::new(Bell::hang().map_err(not_permitted)?);
+    let together = Together::begin();
     let waiting = launch(&plan).map_err(host("fork"))?;
     let root = waiting.tid();
     if let Err(error) = ptrace::seize(root) {
@@ -185,7 +187,7 @@ pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
         SignalPolicy::Leave => None,
     };
     waiting.go();
-    let outcome = start(config, root, &arena, (&bell, cookie));
+    let outcome = start(config, root, &arena, (&bell, cookie, together));
     drop(answered);
     outcome.inspect_err(|_| {
         kill(root, libc::SIGKILL);
@@ -203,7 +205,7 @@ fn start(
     config: &RunConfig,
     root: Tid,
     arena: &Arc<Arena>,
-    (bell, cookie): (&Arc<Bell>, Cookie),
+    (bell, cookie, together): (&Arc<Bell>, Cookie, Together),
 ) -> Result<Outcome, RunError> {
     let listener = listener_of(root)?;
     let fd = arena.fd().ok_or_else(|| RunError::NoMemory {
@@ -222,6 +224,7 @@ fn start(
     until_exec(config, root)?;
     let mut tree = Tree::new(&shared, materials, bell.tid(), root);
     tree.begin().map_err(|reason| unadoptable(config, reason))?;
+    tree.together = Some(together);
     let idle = GiveBack::begin(arena);
     let mut ended = tree.serve();
     drop(idle);

@@ -19,6 +19,7 @@ use crate::sys::signal::{Answered, kill, stop_self};
 use crate::sys::wait::{self, NoStop, Stop};
 use crate::sys::{Gone, Tid, ptrace};
 use crate::thread::{Phase, Process, Redo, Repeat, Thread};
+use crate::together::Together;
 use crate::{calls, fault, newborn, signals};
 
 /// How the first program of a tree ended.
@@ -58,6 +59,8 @@ pub(crate) struct Tree {
     requests: HashMap<Ticket, Awaited>,
     ending: Option<i32>,
     stats: TreeStats,
+    /// While the tree is kept on one CPU.
+    pub(crate) together: Option<Together>,
 }
 
 /// What is left when a tree has ended.
@@ -88,6 +91,7 @@ impl Tree {
             requests: HashMap::new(),
             ending: None,
             stats: TreeStats::default(),
+            together: None,
         }
     }
 
@@ -154,7 +158,6 @@ impl Tree {
             let mut held = memory.held.borrow_mut();
             held.retain(|(tid, _)| *tid != thread.tid);
             held.push((thread.tid, stop));
-            drop(held);
             self.threads.insert(thread.tid, thread);
             return;
         }
@@ -334,6 +337,13 @@ impl Tree {
             if let Some(thread) = self.threads.remove(&tid) {
                 self.on_thread_stop(thread, stop);
             }
+        }
+    }
+
+    /// Lets every thread, and `others` that are not in the table just now, run on any CPU.
+    pub(crate) fn part(&mut self, others: &[Tid]) {
+        if let Some(mut together) = self.together.take() {
+            together.part(self.threads.keys().chain(others).copied());
         }
     }
 

@@ -131,6 +131,10 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
         Verb::Prctl => see_prctl(call),
         Verb::Seccomp => Ok(see_seccomp(call)),
         Verb::ProcessVmRead | Verb::ProcessVmWrite => process_vm::see(tree, call, verb),
+        Verb::Affinity => {
+            tree.part(&[call.thread.tid]);
+            Ok(Answer::Run)
+        }
         _ => {
             let began = Instant::now();
             let answer = memory::see(tree, call, verb);

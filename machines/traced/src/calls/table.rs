@@ -54,6 +54,7 @@ pub(crate) enum Verb {
     Prlimit,
     /// A call that may change the caller's capabilities.
     Rights,
+    Affinity,
     Prctl,
     Seccomp,
 }
@@ -206,8 +207,14 @@ const TASKS: &[(i64, Plan)] = &[
         c::SYS_sched_rr_get_interval,
         Prepare(&[output(1, Bytes(TIME))]),
     ),
-    (c::SYS_sched_setaffinity, Prepare(&[input(2, Argument(1))])),
-    (c::SYS_sched_getaffinity, Prepare(&[output(2, Argument(1))])),
+    (
+        c::SYS_sched_setaffinity,
+        See(Verb::Affinity, &[input(2, Argument(1))]),
+    ),
+    (
+        c::SYS_sched_getaffinity,
+        See(Verb::Affinity, &[output(2, Argument(1))]),
+    ),
     (c::SYS_sched_setattr, Prepare(&[both(1, Bytes(56))])),
     (c::SYS_sched_getattr, Prepare(&[output(1, Argument(2))])),
     (c::SYS_getrlimit, Prepare(&[output(1, Bytes(16))])),

@@ -3,6 +3,7 @@
 //! Each file wraps one family of host calls in typed, safe functions. Nothing here knows what a
 //! program is; nothing above here writes `unsafe`.
 
+pub(crate) mod affinity;
 pub(crate) mod descriptor;
 pub(crate) mod memory;
 pub(crate) mod ptrace;
