@@ -78,11 +78,11 @@ pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     let mut newborn = Thread::new(child, &process, Phase::Running);
     newborn.blocked_owned = thread.blocked_owned;
     newborn.clear_tid_at = fork.clear_tid_at;
-    if fork.kind != Kin::Thread {
+    let is_thread = fork.kind == Kin::Thread;
+    if !is_thread {
         newborn.alternate_stack = thread.alternate_stack;
     }
     let copied = fork.child.is_some();
-    let is_thread = fork.kind == Kin::Thread;
     if copied {
         // What the host has copied into the child is what it has in the parent at this moment.
         process.memory().space.inherit(&runs_source.space);

@@ -100,7 +100,7 @@ pub(crate) fn robust_list_ready(thread: &mut Thread, memory: &Memory) -> Result<
 
 /// A word that the kernel writes after the last stop of the thread: it stays ready over a fork by
 /// another thread.
-fn dying_word_ready(thread: &mut Thread, memory: &Memory, at: u64) -> Result<(), Halt> {
+pub(crate) fn dying_word_ready(thread: &mut Thread, memory: &Memory, at: u64) -> Result<(), Halt> {
     word_ready(memory, at)?;
     thread.note_in_flight(at, at.saturating_add(WORD), Access::Write);
     Ok(())

@@ -12,7 +12,7 @@ mod process_vm;
 use std::rc::Rc;
 use std::time::Instant;
 
-use addr::{Access, Errno};
+use addr::Errno;
 
 use crate::halt::{Halt, Next};
 use crate::memory::Memory;
@@ -245,9 +245,7 @@ fn rights_changed(tree: &Tree, thread: &Thread) {
 pub(crate) fn on_ending(thread: &mut Thread) -> Result<(), Halt> {
     let memory = thread.memory();
     if thread.clear_tid_at != 0 {
-        let at = thread.clear_tid_at;
-        memory.make_ready(at, at.saturating_add(4), Access::Write)?;
-        thread.note_in_flight(at, at.saturating_add(4), Access::Write);
+        futex::dying_word_ready(thread, &memory, thread.clear_tid_at)?;
     }
     if thread.robust_list != 0 {
         futex::robust_list_ready(thread, &memory)?;
