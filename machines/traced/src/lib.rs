@@ -8,12 +8,12 @@
 //! | file | what |
 //! |---|---|
 //! | `run` | starting a tree; what callers see |
-//! | `tree` | the loop: one thread waits for all stops and answers each |
-//! | `adopt`, `newborn` | where memories come from: exec and fork |
+//! | `tree`, `requests` | the loop: one thread waits for all stops and answers each |
+//! | `exec`, `adopt`, `newborn` | where memories come from: exec and fork |
 //! | `fault`, `decode`, `memory` | a page fault, from the host's signal to the filled run |
 //! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
 //! | `signals`, `actions`, `calls/mask` | the two signals that Recto owns |
-//! | `space`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
+//! | `space`, `held`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
 //! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
 //! | `proc_text` | the files of `/proc/PID` that speak of memory |
 //! | `together` | a tree and its tracer on one CPU, while that is faster |
@@ -31,10 +31,12 @@ mod adopt;
 mod calls;
 mod decode;
 mod errands;
+mod exec;
 mod fault;
 mod files;
 mod give_back;
 mod halt;
+mod held;
 mod host_maps;
 mod keeper;
 mod limits;
@@ -43,6 +45,7 @@ mod newborn;
 mod pool;
 mod proc_text;
 mod ready;
+mod requests;
 mod run;
 mod runs;
 mod signals;

@@ -12,7 +12,7 @@ use crate::errands::Errand;
 use crate::files::Files;
 use crate::halt::{Halt, Next};
 use crate::memory::{Frozen, Memory};
-use crate::pool::{Done, Pool, Ticket};
+use crate::pool::{Pool, Ticket};
 use crate::space::Shared;
 use crate::stats::{ProcessStats, TreeStats};
 use crate::sys::signal::{Answered, kill, stop_self};
@@ -33,9 +33,11 @@ pub(crate) enum End {
 
 /// A request under way, and who waits for it.
 #[derive(Debug)]
-struct Awaited {
-    tid: Tid,
-    fault: Box<Fault>,
+pub(crate) struct Awaited {
+    /// The thread that waits.
+    pub(crate) tid: Tid,
+    /// What it goes on with.
+    pub(crate) fault: Box<Fault>,
 }
 
 /// A tree of programs.
@@ -52,11 +54,11 @@ pub(crate) struct Tree {
     /// Newborns that stopped before their maker's event came.
     pub(crate) early: Vec<Tid>,
     bell: Tid,
-    root: Tid,
+    pub(crate) root: Tid,
     root_end: Option<End>,
-    strange: Option<Unadoptable>,
-    pool: Pool,
-    requests: HashMap<Ticket, Awaited>,
+    pub(crate) strange: Option<Unadoptable>,
+    pub(crate) pool: Pool,
+    pub(crate) requests: HashMap<Ticket, Awaited>,
     ending: Option<i32>,
     stats: TreeStats,
     /// While the tree is kept on one CPU.
@@ -182,7 +184,8 @@ impl Tree {
         }
     }
 
-    fn answer(&mut self, thread: &mut Thread, stop: Stop) -> Result<Next, Halt> {
+    /// Decides how a stopped thread goes on.
+    pub(crate) fn answer(&mut self, thread: &mut Thread, stop: Stop) -> Result<Next, Halt> {
         if matches!(thread.phase, Phase::Newborn(_)) {
             return newborn::on_first_stop(self, thread, stop);
         }
@@ -244,51 +247,6 @@ impl Tree {
         let _ = resumed;
     }
 
-    fn wait_for(
-        &mut self,
-        thread: &mut Thread,
-        (fault, request): (Box<Fault>, object::PageRequest),
-        redo: Redo,
-    ) {
-        match self.pool.submit(request) {
-            Ok(ticket) => {
-                thread.phase = Phase::Waiting(ticket, redo);
-                self.requests.insert(
-                    ticket,
-                    Awaited {
-                        tid: thread.tid,
-                        fault,
-                    },
-                );
-            }
-            Err(request) => {
-                let mut fault = fault;
-                fault.take_in(request.perform());
-                let outcome = self.answer_again(thread, *fault, redo);
-                self.go_on(thread, outcome, redo);
-            }
-        }
-    }
-
-    /// Goes on with what a request was needed for.
-    fn answer_again(
-        &mut self,
-        thread: &mut Thread,
-        fault: Fault,
-        redo: Redo,
-    ) -> Result<Next, Halt> {
-        match redo {
-            Redo::Fault(address) => fault::resume(thread, address, fault),
-            Redo::Stop(stop) => {
-                let memory = thread.memory();
-                match memory.resume(fault) {
-                    crate::memory::Served::Wait(fault, request) => Err(Halt::Wait(fault, request)),
-                    _ => self.answer(thread, stop),
-                }
-            }
-        }
-    }
-
     /// Does what other threads have asked for, and looks whether this process is to end.
     fn look_around(&mut self) {
         for (errand, done) in self.shared.errands.take() {
@@ -308,25 +266,6 @@ impl Tree {
             self.ending = Some(signal);
             self.kill_all();
         }
-    }
-
-    fn on_obtained(&mut self, done: Done) {
-        let Some(awaited) = self.requests.remove(&done.ticket) else {
-            return;
-        };
-        let Some(mut thread) = self.threads.remove(&awaited.tid) else {
-            return;
-        };
-        let mut fault = awaited.fault;
-        fault.take_in(done.obtained);
-        if let Phase::Waiting(ticket, redo) = thread.phase
-            && ticket == done.ticket
-        {
-            thread.phase = Phase::Running;
-            let outcome = self.answer_again(&mut thread, *fault, redo);
-            self.go_on(&mut thread, outcome, redo);
-        }
-        self.threads.insert(thread.tid, thread);
     }
 
     /// Lets the stops go on that were held back while a memory was frozen.
@@ -360,60 +299,6 @@ impl Tree {
         Answered::is_in_force()
     }
 
-    fn on_exec(&mut self, thread: &mut Thread) -> Result<Next, Halt> {
-        let former = Tid::new(ptrace::event_message(thread.tid)? as i32);
-        let process = Rc::clone(&thread.process);
-        // The thread that made the call goes on under the number of the process; all others died.
-        if former != thread.tid
-            && let Some(caller) = self.threads.remove(&former)
-        {
-            thread.blocked_owned = caller.blocked_owned;
-        }
-        self.threads
-            .retain(|_, other| !Rc::ptr_eq(&other.process, &process));
-        process.nr_threads.set(1);
-        self.release_if_frozen_by(&process.memory(), &[former, thread.tid]);
-        self.note_stats(&process);
-        let adopted = adopt::adopt(&self.shared, &self.materials, &mut self.files, thread.tid);
-        let memory = match adopted {
-            Ok(memory) => memory,
-            Err(reason) => return Err(self.cannot_adopt(thread, reason)),
-        };
-        let before = process.memory.replace(Rc::new(memory));
-        leave(before);
-        *process.program.borrow_mut() = program_of(thread.tid);
-        process.owned.borrow_mut().exec();
-        thread.phase = Phase::Running;
-        thread.forget_in_flight();
-        (
-            thread.clear_tid_at,
-            thread.robust_list,
-            thread.alternate_stack,
-        ) = (0, 0, None);
-        Ok(Next::Resume)
-    }
-
-    fn cannot_adopt(&mut self, thread: &Thread, reason: Unadoptable) -> Halt {
-        if thread.tid == self.root && self.strange.is_none() {
-            self.strange = Some(reason);
-        }
-        match reason {
-            Unadoptable::Gone => {}
-            Unadoptable::OutOfMemory => return Halt::OutOfMemory,
-            Unadoptable::ThirtyTwoBit => {
-                eprintln!(
-                    "recto: {}: 32-bit programs are not supported",
-                    program_of(thread.tid)
-                );
-            }
-            Unadoptable::Strange(what) => {
-                eprintln!("recto: {}: {what}", program_of(thread.tid));
-            }
-        }
-        kill(thread.process.pid, libc::SIGKILL);
-        Halt::Gone
-    }
-
     fn on_death(&mut self, thread: Thread, stop: Stop) {
         let process = Rc::clone(&thread.process);
         if thread.tid == self.root {
@@ -441,7 +326,8 @@ impl Tree {
         }
     }
 
-    fn release_if_frozen_by(&mut self, memory: &Rc<Memory>, tids: &[Tid]) {
+    /// Lets a memory go on whose maker has ended or begun another program.
+    pub(crate) fn release_if_frozen_by(&mut self, memory: &Rc<Memory>, tids: &[Tid]) {
         if let Frozen::By(maker) = memory.frozen.get()
             && tids.contains(&maker)
         {
@@ -449,7 +335,8 @@ impl Tree {
         }
     }
 
-    fn note_stats(&mut self, process: &Process) {
+    /// Keeps what was counted of a program that ends.
+    pub(crate) fn note_stats(&mut self, process: &Process) {
         let memory = process.memory();
         let counts = process.counts.get();
         self.stats.processes.push(ProcessStats {

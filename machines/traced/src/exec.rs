@@ -1,0 +1,67 @@
+//! A program begins: the image that the host built at an exec is taken over.
+
+use std::rc::Rc;
+
+use crate::adopt::{self, Unadoptable};
+use crate::halt::{Halt, Next};
+use crate::sys::signal::kill;
+use crate::sys::{Tid, ptrace};
+use crate::thread::{Phase, Thread};
+use crate::tree::{Tree, leave, program_of};
+
+impl Tree {
+    /// The program of a process is another one from here on.
+    pub(crate) fn on_exec(&mut self, thread: &mut Thread) -> Result<Next, Halt> {
+        let former = Tid::new(ptrace::event_message(thread.tid)? as i32);
+        let process = Rc::clone(&thread.process);
+        // The thread that made the call goes on under the number of the process; all others died.
+        if former != thread.tid
+            && let Some(caller) = self.threads.remove(&former)
+        {
+            thread.blocked_owned = caller.blocked_owned;
+        }
+        self.threads
+            .retain(|_, other| !Rc::ptr_eq(&other.process, &process));
+        process.nr_threads.set(1);
+        self.release_if_frozen_by(&process.memory(), &[former, thread.tid]);
+        self.note_stats(&process);
+        let adopted = adopt::adopt(&self.shared, &self.materials, &mut self.files, thread.tid);
+        let memory = match adopted {
+            Ok(memory) => memory,
+            Err(reason) => return Err(self.cannot_adopt(thread, reason)),
+        };
+        let before = process.memory.replace(Rc::new(memory));
+        leave(before);
+        *process.program.borrow_mut() = program_of(thread.tid);
+        process.owned.borrow_mut().exec();
+        thread.phase = Phase::Running;
+        thread.forget_in_flight();
+        (
+            thread.clear_tid_at,
+            thread.robust_list,
+            thread.alternate_stack,
+        ) = (0, 0, None);
+        Ok(Next::Resume)
+    }
+
+    fn cannot_adopt(&mut self, thread: &Thread, reason: Unadoptable) -> Halt {
+        if thread.tid == self.root && self.strange.is_none() {
+            self.strange = Some(reason);
+        }
+        match reason {
+            Unadoptable::Gone => {}
+            Unadoptable::OutOfMemory => return Halt::OutOfMemory,
+            Unadoptable::ThirtyTwoBit => {
+                eprintln!(
+                    "recto: {}: 32-bit programs are not supported",
+                    program_of(thread.tid)
+                );
+            }
+            Unadoptable::Strange(what) => {
+                eprintln!("recto: {}: {what}", program_of(thread.tid));
+            }
+        }
+        kill(thread.process.pid, libc::SIGKILL);
+        Halt::Gone
+    }
+}

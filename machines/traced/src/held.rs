@@ -1,0 +1,249 @@
+//! What the host holds of one space, and the host calls that change it: all through the keeper.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use addr::Prot;
+use mm::Target;
+use object::InodeId;
+use object::device::HostRights;
+
+use crate::keeper::Keeper;
+use crate::memory::TASK_SIZE;
+use crate::runs::{Backing, Run, Runs};
+use crate::space::{Shared, Unfilled, stub_run};
+use crate::stats::HostCounts;
+use crate::sys::{Gone, descriptor};
+use crate::{files, stub};
+
+/// Where the stub page is looked a new place for.
+const NR_STUB_PLACES: u64 = 4096;
+const STUB_STEP: u64 = 1 << 20;
+
+/// What the host holds of a space.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Makes the host calls; none before the space has begun, and after its end.
+    pub(crate) keeper: Option<Keeper>,
+    /// What the host has mapped.
+    pub(crate) runs: Runs,
+    /// Where the stub page is.
+    pub(crate) stub: u64,
+    files: HashMap<(InodeId, HostRights), KeptFile>,
+    /// What the next file that the keeper gets is called in `runs`.
+    pub(crate) next_file: u32,
+    /// Whether the last run has gone of a file that a program opened to write, since that was asked.
+    pub(crate) has_left_writer: bool,
+    /// What was asked of the host.
+    pub(crate) counts: HostCounts,
+}
+
+/// A file that the keeper has open. Once mapped, it could be closed: what it is called in the runs is
+/// never given to another file, in this space or in one copied from it, while its number may be.
+#[derive(Clone, Copy, Debug)]
+struct KeptFile {
+    called: u32,
+    number: u32,
+    /// How the program opened what this came from.
+    opened: HostRights,
+}
+
+fn host_bits(prot: Prot) -> u64 {
+    u64::from((prot & (Prot::READ | Prot::WRITE | Prot::EXEC)).bits())
+}
+
+impl Held {
+    fn call(&mut self, number: i64, arguments: [u64; 6]) -> Result<i64, Gone> {
+        let keeper = self.keeper.as_mut().ok_or(Gone)?;
+        self.counts.host_calls += 1;
+        let answer = keeper.call(number, arguments);
+        if answer.is_err() {
+            self.keeper = None;
+        }
+        answer
+    }
+
+    /// Lets the keeper map a run, and notes it.
+    pub(crate) fn map(&mut self, run: Run) -> Result<(), Unfilled> {
+        let (descriptor, offset) = match run.backing {
+            Backing::Arena(offset) => (self.keeper.as_ref().ok_or(Unfilled::Dead)?.arena(), offset),
+            Backing::File(called, offset) => {
+                let number = self.number_of(called).ok_or(Unfilled::NoSuchPage)?;
+                (number, offset)
+            }
+            Backing::Host => return Err(Unfilled::NoSuchPage),
+        };
+        let populate = match run.backing {
+            Backing::Arena(_) => libc::MAP_POPULATE,
+            _ => 0,
+        };
+        let flags = (libc::MAP_SHARED | libc::MAP_FIXED | populate) as u64;
+        let bytes = run.end - run.start;
+        let arguments = [
+            run.start,
+            bytes,
+            host_bits(run.prot),
+            flags,
+            u64::from(descriptor),
+            offset,
+        ];
+        let answer = self
+            .call(libc::SYS_mmap, arguments)
+            .map_err(|Gone| Unfilled::Dead)?;
+        if answer != run.start as i64 {
+            self.runs.remove(run.start, run.end);
+            self.close_unused();
+            return Err(Unfilled::Refused(answer.unsigned_abs() as i32));
+        }
+        self.runs.insert(run);
+        if self.runs.take_has_lost_file() {
+            self.close_unused();
+        }
+        Ok(())
+    }
+
+    /// A program puts something where the stub page is: it goes where the host has nothing. Should
+    /// the program have something there, the page is moved again when that is filled.
+    pub(crate) fn move_stub(&mut self) -> Result<(), Unfilled> {
+        let (from, runs) = (self.stub, &self.runs);
+        let is_free = |at: &u64| runs.within(*at, at + stub::BYTES).next().is_none();
+        let places = (1..NR_STUB_PLACES).map(|step| from + step * STUB_STEP);
+        let to = places
+            .filter(|at| *at < TASK_SIZE)
+            .find(is_free)
+            .ok_or(Unfilled::OfTheHost)?;
+        let keeper = self.keeper.as_mut().ok_or(Unfilled::Dead)?;
+        keeper.move_stub(from, to).map_err(|Gone| Unfilled::Dead)?;
+        self.runs.remove(from, from + stub::BYTES);
+        self.runs.insert(stub_run(to));
+        self.stub = to;
+        self.call(libc::SYS_munmap, [from, stub::BYTES, 0, 0, 0, 0])
+            .map_err(|Gone| Unfilled::Dead)?;
+        Ok(())
+    }
+
+    /// Lets the keeper unmap what Recto filled between two addresses.
+    pub(crate) fn forget(&mut self, start: u64, end: u64) {
+        for (start, end) in self.runs.forgettable(start, end) {
+            self.runs.remove(start, end);
+            let _ = self.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0]);
+        }
+        if self.runs.take_has_lost_file() {
+            self.close_unused();
+        }
+    }
+
+    /// Closes the files that nothing is mapped of any more: an open file holds locks, and keeps others
+    /// from running the file, or from sealing it, or its memory from going.
+    fn close_unused(&mut self) {
+        let runs = &self.runs;
+        let unused = self
+            .files
+            .extract_if(|_, file| !runs.has_file(file.called))
+            .map(|(_, file)| file);
+        for file in unused.collect::<Vec<KeptFile>>() {
+            self.has_left_writer |= file.opened == HostRights::ReadWrite;
+            let _ = self.call(libc::SYS_close, [u64::from(file.number), 0, 0, 0, 0, 0]);
+        }
+    }
+
+    /// Takes the right to write from what is filled between two addresses.
+    pub(crate) fn write_protect(&mut self, start: u64, end: u64) {
+        for (start, end, prot) in self.runs.writable(start, end) {
+            let bits = host_bits(prot - Prot::WRITE);
+            let answer = self.call(libc::SYS_mprotect, [start, end - start, bits, 0, 0, 0]);
+            if answer == Ok(0) {
+                self.runs.write_protect(start, end);
+            } else {
+                self.forget(start, end);
+            }
+        }
+    }
+
+    fn number_of(&self, called: u32) -> Option<u32> {
+        let mut files = self.files.values();
+        files
+            .find(|file| file.called == called)
+            .map(|file| file.number)
+    }
+
+    /// Closes what the keeper has open but the arena. What is mapped stays mapped.
+    fn close_files(&mut self) {
+        for (_, file) in std::mem::take(&mut self.files) {
+            let _ = self.call(libc::SYS_close, [u64::from(file.number), 0, 0, 0, 0, 0]);
+        }
+    }
+
+    /// What an open file of the page's, with these rights, is called: one that is only read is no
+    /// writer in the eyes of those who seal or run it, and holds no locks. The keeper gets it if
+    /// it has none; should its table be full, what it has had open so far is closed.
+    fn file(
+        &mut self,
+        shared: &Shared,
+        page: &object::device::DevicePage,
+        rights: HostRights,
+    ) -> Result<u32, Unfilled> {
+        let inode = page.pagemap.inode();
+        if let Some(kept) = self.files.get(&(inode, rights)) {
+            return Ok(kept.called);
+        }
+        let file = page.pagemap.file(rights).ok_or(Unfilled::NoSuchPage)?;
+        let number = files::with_descriptor(&*file, |descriptor: BorrowedFd<'_>| {
+            let reader = match rights {
+                HostRights::Read => descriptor::reopen_to_read(descriptor).ok(),
+                HostRights::ReadWrite => None,
+            };
+            let descriptor = reader.as_ref().map_or(descriptor, AsFd::as_fd);
+            let first = self.install(shared, descriptor);
+            if first == Err(Unfilled::Refused(libc::EMFILE)) && !self.files.is_empty() {
+                self.close_files();
+                return self.install(shared, descriptor);
+            }
+            first
+        })
+        .ok_or(Unfilled::NoSuchPage)??;
+        let called = self.next_file;
+        self.next_file = called.wrapping_add(1);
+        let kept = KeptFile {
+            called,
+            number,
+            opened: file.rights(),
+        };
+        self.files.insert((inode, rights), kept);
+        Ok(called)
+    }
+
+    /// Installs a descriptor in the keeper's table; its number there.
+    fn install(&mut self, shared: &Shared, descriptor: BorrowedFd<'_>) -> Result<u32, Unfilled> {
+        let keeper = self.keeper.as_mut().ok_or(Unfilled::Dead)?;
+        self.counts.host_calls += 1;
+        let Ok(answer) = keeper.install(&shared.workshop, descriptor) else {
+            self.keeper = None;
+            return Err(Unfilled::Dead);
+        };
+        u32::try_from(answer).map_err(|_| Unfilled::Refused(answer.unsigned_abs() as i32))
+    }
+
+    /// What a run is mapped from; the keeper gets the file if it has none.
+    pub(crate) fn backing(
+        &mut self,
+        shared: &Shared,
+        target: Target,
+        prot: Prot,
+    ) -> Result<Backing, Unfilled> {
+        match target {
+            Target::Arena(pfn) => Ok(Backing::Arena(pfn.phys_addr())),
+            Target::Device(pfn) => {
+                let page = shared.devices.page(pfn).ok_or(Unfilled::NoSuchPage)?;
+                let rights = if prot.contains(Prot::WRITE) {
+                    HostRights::ReadWrite
+                } else {
+                    HostRights::Read
+                };
+                let called = self.file(shared, &page, rights)?;
+                let offset = page.pgoff.bytes().ok_or(Unfilled::NoSuchPage)?;
+                Ok(Backing::File(called, offset))
+            }
+        }
+    }
+}
