@@ -29,6 +29,9 @@ struct Faults {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Memory {
     peak_rss_kib: u64,
+    peak_anon_kib: u64,
+    peak_file_kib: u64,
+    peak_shmem_kib: u64,
     final_anon_kib: u64,
     final_file_kib: u64,
     final_shmem_kib: u64,
@@ -89,6 +92,7 @@ const KIB_PER_PAGE: u64 = 4;
 impl Account {
     fn of(process: &ProcessStats) -> Self {
         let (counts, rss) = (&process.memory.faults, &process.memory.rss);
+        let peak = &process.memory.hiwater_by_kind;
         let faults = Faults {
             anon_zero: counts.anon_zero,
             anon: counts.anon,
@@ -106,6 +110,9 @@ impl Account {
         };
         let memory = Memory {
             peak_rss_kib: process.memory.hiwater_rss * KIB_PER_PAGE,
+            peak_anon_kib: peak.anon * KIB_PER_PAGE,
+            peak_file_kib: peak.file * KIB_PER_PAGE,
+            peak_shmem_kib: peak.shmem * KIB_PER_PAGE,
             final_anon_kib: rss.anon * KIB_PER_PAGE,
             final_file_kib: rss.file * KIB_PER_PAGE,
             final_shmem_kib: rss.shmem * KIB_PER_PAGE,
@@ -149,6 +156,9 @@ impl Account {
         ours.major += theirs.major;
         let (ours, theirs) = (&mut self.memory, &other.memory);
         ours.peak_rss_kib += theirs.peak_rss_kib;
+        ours.peak_anon_kib += theirs.peak_anon_kib;
+        ours.peak_file_kib += theirs.peak_file_kib;
+        ours.peak_shmem_kib += theirs.peak_shmem_kib;
         ours.final_anon_kib += theirs.final_anon_kib;
         ours.final_file_kib += theirs.final_file_kib;
         ours.final_shmem_kib += theirs.final_shmem_kib;
@@ -190,9 +200,12 @@ impl Account {
         );
         let _ = writeln!(
             out,
-            "  memory  peak {} KiB; final {} anon, {} file, {} shmem KiB; {} areas, {} KiB of page \
-             tables",
+            "  memory  peak {} KiB: {} anon, {} file, {} shmem; final {} anon, {} file, {} shmem;\n\
+             \x20         {} areas, {} KiB of page tables",
             memory.peak_rss_kib,
+            memory.peak_anon_kib,
+            memory.peak_file_kib,
+            memory.peak_shmem_kib,
             memory.final_anon_kib,
             memory.final_file_kib,
             memory.final_shmem_kib,

@@ -101,6 +101,7 @@ struct Shard {
 pub struct Rss {
     shards: Box<[Shard]>,
     hiwater_rss: AtomicU64,
+    hiwater_by_kind: [AtomicU64; RSS_KINDS.len()],
 }
 
 /// Resident pages by kind at one moment.
@@ -120,6 +121,25 @@ impl RssCounts {
     /// Pages in memory: file, anonymous and shared-memory pages (`get_mm_rss`).
     pub fn resident(&self) -> u64 {
         self.file + self.anon + self.shmem
+    }
+
+    /// Those of one kind.
+    pub fn of(&self, kind: RssKind) -> u64 {
+        match kind {
+            RssKind::File => self.file,
+            RssKind::Anon => self.anon,
+            RssKind::Swap => self.swap,
+            RssKind::Shmem => self.shmem,
+        }
+    }
+
+    fn by_kind(pages: impl Fn(RssKind) -> u64) -> Self {
+        Self {
+            file: pages(RssKind::File),
+            anon: pages(RssKind::Anon),
+            swap: pages(RssKind::Swap),
+            shmem: pages(RssKind::Shmem),
+        }
     }
 }
 
@@ -172,6 +192,7 @@ impl Rss {
         Rss {
             shards: shards.into_boxed_slice(),
             hiwater_rss: AtomicU64::new(0),
+            hiwater_by_kind: Default::default(),
         }
     }
 
@@ -191,8 +212,16 @@ impl Rss {
 
     /// `update_hiwater_rss`: to be called before pages are taken away.
     pub fn note_high_water(&self) {
-        self.hiwater_rss
-            .fetch_max(self.counts().resident(), Relaxed);
+        let now = self.counts();
+        self.hiwater_rss.fetch_max(now.resident(), Relaxed);
+        for kind in RSS_KINDS {
+            self.hiwater_by_kind[kind as usize].fetch_max(now.of(kind), Relaxed);
+        }
+    }
+
+    /// As [`Rss::note_high_water`], before a page of `kind` becomes one of another kind.
+    pub fn note_high_water_of(&self, kind: RssKind) {
+        self.hiwater_by_kind[kind as usize].fetch_max(self.get(kind), Relaxed);
     }
 
     /// `hiwater_rss`: the most pages ever resident, now included.
@@ -200,9 +229,23 @@ impl Rss {
         self.hiwater_rss.load(Relaxed).max(self.counts().resident())
     }
 
-    /// Starts the mark again from what is resident now, as a fork child does.
+    /// The most pages ever resident of each kind, now included. They were not there at the same time:
+    /// together they may be more than [`Rss::high_water`].
+    pub fn high_water_by_kind(&self) -> RssCounts {
+        let most = |kind: RssKind| {
+            let mark = self.hiwater_by_kind[kind as usize].load(Relaxed);
+            mark.max(self.get(kind))
+        };
+        RssCounts::by_kind(most)
+    }
+
+    /// Starts the marks again from what is resident now, as a fork child does.
     pub fn reset_high_water(&self) {
-        self.hiwater_rss.store(self.counts().resident(), Relaxed);
+        let now = self.counts();
+        self.hiwater_rss.store(now.resident(), Relaxed);
+        for kind in RSS_KINDS {
+            self.hiwater_by_kind[kind as usize].store(now.of(kind), Relaxed);
+        }
     }
 
     /// Pages of `kind` now (`get_mm_counter`). Exact when nothing is under way; while a page moves
@@ -220,12 +263,7 @@ impl Rss {
 
     /// All kinds now.
     pub fn counts(&self) -> RssCounts {
-        RssCounts {
-            file: self.get(RssKind::File),
-            anon: self.get(RssKind::Anon),
-            swap: self.get(RssKind::Swap),
-            shmem: self.get(RssKind::Shmem),
-        }
+        RssCounts::by_kind(|kind| self.get(kind))
     }
 
     /// Counts one completed fault.

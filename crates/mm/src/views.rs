@@ -64,6 +64,8 @@ pub struct MmStats {
     pub rss: RssCounts,
     /// The most pages ever resident.
     pub hiwater_rss: u64,
+    /// The most pages ever resident of each kind, each at its own time.
+    pub hiwater_by_kind: RssCounts,
     /// Pages of areas.
     pub pages: AreaCounts,
     /// Bytes of page tables.
@@ -81,6 +83,7 @@ impl Mm {
             faults: self.rss().fault_counts(),
             rss: self.rss().counts(),
             hiwater_rss: self.rss().high_water(),
+            hiwater_by_kind: self.rss().high_water_by_kind(),
             pages: self.accounts().counts(),
             pgtables_bytes: self.table().bytes(),
             areas: self.mmap_lock().snapshot().len() as u64,

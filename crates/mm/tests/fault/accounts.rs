@@ -50,6 +50,8 @@ fn high_water_marks_remember_what_is_gone() {
     space.mm.munmap(page(range, 2), 8 * PAGE_SIZE).unwrap();
     let stats = space.mm.stats();
     assert_eq!((stats.rss.resident(), stats.hiwater_rss), (0, 6));
+    let by_kind = stats.hiwater_by_kind;
+    assert_eq!((by_kind.anon, by_kind.file, by_kind.shmem), (6, 0, 0));
     assert_eq!((stats.pages.total, stats.pages.hiwater), (2, 10));
     // inv: 28
     assert!(stats.pgtables_bytes <= 3 * PAGE_SIZE);

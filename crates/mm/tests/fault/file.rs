@@ -105,6 +105,24 @@ fn a_read_maps_the_objects_page() {
     assert!(space.mm.stats().rss.resident() >= 1);
 }
 
+// row: F17 row: M16
+#[test]
+fn a_page_that_becomes_a_private_one_stays_in_its_kinds_mark() {
+    let host = Host::new(512);
+    let space = host.space();
+    let region = numbered(&host, 4);
+    map_region(&space, &region, 4, MapFlags::PRIVATE);
+    let mut program = space.run();
+    program.load(at(2)).unwrap();
+    let before = space.mm.stats();
+    program.store(at(2), 9).unwrap();
+    let stats = space.mm.stats();
+    let of_objects = |counts: &mm::RssCounts| counts.file + counts.shmem;
+    assert_eq!(of_objects(&stats.rss) + 1, of_objects(&before.rss));
+    assert_eq!(of_objects(&stats.hiwater_by_kind), of_objects(&before.rss));
+    assert_eq!(stats.hiwater_by_kind.anon, 1);
+}
+
 // row: F14
 #[test]
 fn a_private_write_copies_and_leaves_the_object_clean() {

@@ -315,7 +315,11 @@ impl<'f> Replacing<'f> {
             Mapped::Special => None,
         };
         if let Some(kind) = counted {
-            self.locked.mm.rss().add(kind, -1);
+            let rss = self.locked.mm.rss();
+            if kind != RssKind::Anon {
+                rss.note_high_water_of(kind);
+            }
+            rss.add(kind, -1);
         }
         if let Some(old) = flushed.into_folio() {
             old.remove_map();
