@@ -17,6 +17,7 @@ use vma::{ForkPlan, Forked, Inherit, MmapHeld, MmapWrite, Vma};
 
 use crate::map::Promise;
 use crate::mm::{Guarded, Mm, MmUser};
+use crate::shortage::Stop;
 use copy::EntryCopy;
 
 /// What a fork's child does not get from its parent.
@@ -33,18 +34,10 @@ impl Mm {
     /// # Errors
     /// ENOMEM when the promise of memory, or frames for tables and pinned pages, cannot be had.
     pub fn fork(&self, config: &ForkConfig) -> Result<MmUser, Errno> {
-        match self.fork_once(config) {
-            Err(Errno::ENOMEM) => {
-                // What was unlinked is free only when nobody pinned can see it: before memory is
-                // called exhausted, wait for that, as a fault does.
-                sync::barrier();
-                self.fork_once(config)
-            }
-            forked => forked,
-        }
+        self.with_frames(|| self.fork_once(config))
     }
 
-    fn fork_once(&self, config: &ForkConfig) -> Result<MmUser, Errno> {
+    fn fork_once(&self, config: &ForkConfig) -> Result<MmUser, Stop> {
         let child = self.create_child(Arc::clone(&config.mmu))?;
         let mut parent_held = self.write();
         self.copy_into(&mut parent_held, &child)?;
@@ -53,7 +46,7 @@ impl Mm {
     }
 
     /// `dup_mmap`. On an error the child is as far as it came, and adds up.
-    fn copy_into(&self, parent_held: &mut MmapWrite<'_, Guarded>, child: &Mm) -> Result<(), Errno> {
+    fn copy_into(&self, parent_held: &mut MmapWrite<'_, Guarded>, child: &Mm) -> Result<(), Stop> {
         // Nobody else knows the child, so its lock is free.
         let mut child_held = child.mmap_lock().try_write().ok_or(Errno::EAGAIN)?;
         let plan = ForkPlan::decide(parent_held, &child_held, inherited)?;
@@ -86,7 +79,7 @@ impl Mm {
         child: &Mm,
         pairs: &[Forked],
         held: (&MmapWrite<'_, Guarded>, &MmapWrite<'_, Guarded>),
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Stop> {
         let span = span_of(held.0);
         let Some(span) = span else { return Ok(()) };
         let mut gather = Gather::new(self.table(), self.mmu(), span);

@@ -47,6 +47,7 @@ mod sync;
 mod mincore;
 mod mlock;
 mod seal;
+mod shortage;
 mod fork;
 mod exec;
 mod exit;

@@ -19,8 +19,8 @@ mod user;
 use alloc::sync::{Arc, Weak};
 use core::fmt;
 
-use addr::{Errno, Prot, VmFlags};
-use frame::{Arena, ChargeId};
+use addr::{Errno, PagingMode, Prot, VmFlags};
+use frame::{Arena, ChargeId, OutOfFrames};
 use machine::{Flush, Mmu};
 use object::MappingSpace;
 use object::device::DeviceSpace;
@@ -224,12 +224,12 @@ impl Mm {
         if layout.placement() == Placement::TopDown {
             flags |= MmFlags::TOPDOWN;
         }
-        Self::init(config, layout, flags, Image::default())
+        Self::init(config, layout, flags, Image::default()).map_err(|_| Errno::ENOMEM)
     }
 
     /// An empty space that is to become a child of this one (`dup_mm` before `dup_mmap`): what a
     /// child takes over beside memory is taken over, the rest begins anew.
-    pub(crate) fn create_child(&self, mmu: Arc<dyn Mmu>) -> Result<MmUser, Errno> {
+    pub(crate) fn create_child(&self, mmu: Arc<dyn Mmu>) -> Result<MmUser, OutOfFrames> {
         let config = MmConfig {
             arena: Arc::clone(&self.arena),
             mmu,
@@ -255,9 +255,8 @@ impl Mm {
         layout: Layout,
         flags: MmFlags,
         image: Image,
-    ) -> Result<MmUser, Errno> {
-        let table =
-            PageTable::new(Arc::clone(&config.arena), layout.mode()).map_err(|_| Errno::ENOMEM)?;
+    ) -> Result<MmUser, OutOfFrames> {
+        let table = new_table(&config.arena, layout.mode())?;
         let rules = Rules {
             max_map_count: config.sysctl.max_map_count,
             stack_guard_bytes: config.sysctl.stack_guard_gap_pages << addr::PAGE_SHIFT,
@@ -445,6 +444,14 @@ impl Mm {
         self.exit_mmap();
         self.image.lock().exe_file = None;
     }
+}
+
+/// A root table; a frame that is only waiting for those who can still see it is waited for.
+fn new_table(arena: &Arc<Arena>, mode: PagingMode) -> Result<PageTable, OutOfFrames> {
+    PageTable::new(Arc::clone(arena), mode).or_else(|_| {
+        sync::barrier();
+        PageTable::new(Arc::clone(arena), mode)
+    })
 }
 
 impl Drop for Mm {

@@ -21,6 +21,7 @@ use vma::{MmapHeld, MmapWrite, Vma};
 
 use crate::map::RemapFlags;
 use crate::mm::{Guarded, Mm};
+use crate::shortage::Stop;
 use crate::unmap::{Charge, TakenOut};
 
 /// A call of mremap, in the program's own words.
@@ -67,6 +68,10 @@ impl Mm {
     /// tried and stays so; of several areas those moved before one that refuses stay moved.
     pub fn mremap(&self, request: &RemapRequest) -> Result<VirtAddr, Errno> {
         let wish = Wish::of(self, request)?;
+        self.with_frames(|| self.remap_once(wish))
+    }
+
+    fn remap_once(&self, wish: Wish) -> Result<VirtAddr, Stop> {
         let mut held = self.write();
         match self.remap(&mut held, wish)? {
             Remapped::At(addr) => Ok(addr),
@@ -83,10 +88,10 @@ impl Mm {
         }
     }
 
-    fn remap(&self, held: &mut MmapWrite<'_, Guarded>, wish: Wish) -> Result<Remapped<'_>, Errno> {
+    fn remap(&self, held: &mut MmapWrite<'_, Guarded>, wish: Wish) -> Result<Remapped<'_>, Stop> {
         let max = held.rules().max_map_count;
         if wish.names_address() && held.tree().len() + 2 >= max.saturating_sub(3) {
-            return Err(Errno::ENOMEM);
+            return Err(Errno::ENOMEM.into());
         }
         if wish.flags.contains(RemapFlags::FIXED) && wish.old_bytes == wish.new_bytes {
             return self.move_areas(held, wish).map(Remapped::At);
@@ -94,12 +99,13 @@ impl Mm {
         let vma = held.tree().find(wish.addr).cloned().ok_or(Errno::EFAULT)?;
         self.check_area(&vma, wish)?;
         if wish.names_address() {
-            let addr = self.remap_to(held, vma.clone(), wish)?;
+            let mut tables = self.tables_for(held, wish)?;
+            let addr = self.remap_to(held, vma.clone(), wish, &mut tables)?;
             return Ok(wish.outcome(addr, vma.flags()));
         }
         match wish.resize() {
             Ordering::Equal => Ok(Remapped::At(wish.addr)),
-            Ordering::Less => self.shrink_in_place(held, wish),
+            Ordering::Less => Ok(self.shrink_in_place(held, wish)?),
             Ordering::Greater => {
                 let addr = self.grow(held, &vma, wish)?;
                 Ok(wish.outcome(addr, vma.flags()))
@@ -108,8 +114,10 @@ impl Mm {
     }
 
     /// Moves every area of the range, keeping the gaps between them.
-    fn move_areas(&self, held: &mut MmapWrite<'_, Guarded>, wish: Wish) -> Result<VirtAddr, Errno> {
+    fn move_areas(&self, held: &mut MmapWrite<'_, Guarded>, wish: Wish) -> Result<VirtAddr, Stop> {
         let end = wish.addr.checked_add(wish.old_bytes).ok_or(Errno::EFAULT)?;
+        // For all of them, before the first has moved.
+        let mut tables = self.tables_for(held, wish)?;
         let mut first = None;
         let (mut next, mut target, mut last_end) = (wish.addr, wish.new_addr, wish.addr);
         while let Some(left) = VirtRange::new(next, end) {
@@ -117,7 +125,7 @@ impl Mm {
                 break;
             };
             if first.is_none() && vma.range.start() > wish.addr {
-                return Err(Errno::EFAULT);
+                return Err(Errno::EFAULT.into());
             }
             let part = vma.range.intersect(&left).ok_or(Errno::EFAULT)?;
             let gap = if first.is_some() {
@@ -134,12 +142,12 @@ impl Mm {
                 ..wish
             };
             self.check_area(&vma, one)?;
-            let at = self.remap_to(held, vma, one)?;
+            let at = self.remap_to(held, vma, one, &mut tables)?;
             first.get_or_insert(at);
             target = at.checked_add(part.bytes()).ok_or(Errno::EINVAL)?;
             next = part.end();
         }
-        first.ok_or(Errno::EFAULT)
+        first.ok_or(Errno::EFAULT.into())
     }
 
     /// `check_prep_vma`.

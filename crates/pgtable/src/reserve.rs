@@ -1,5 +1,7 @@
 //! Frames for tables, obtained before they are needed.
 
+use alloc::vec::Vec;
+
 use addr::{Level, Pfn};
 use frame::{AllocRequest, Arena, Depth, FreshFolio, OutOfFrames, Purpose};
 
@@ -75,6 +77,13 @@ impl TableReserve {
             *place = Some(allocate(arena, depth)?);
         }
         Ok(())
+    }
+
+    /// Takes zeroed frames from `stock` until this is full or that is empty.
+    pub fn refill(&mut self, stock: &mut Vec<FreshFolio>) {
+        for place in self.frames.iter_mut().filter(|place| place.is_none()) {
+            *place = stock.pop().map(NewTable);
+        }
     }
 
     /// One frame, from here or else from the arena.

@@ -2,12 +2,14 @@
 //! `madvise_guard_remove`).
 
 use addr::{Errno, Markers, NonPresent, PAGE_SIZE, VirtAddr, VirtRange, VmFlags};
+use frame::OutOfFrames;
 use pgtable::{Entry, Gather, TableReserve, Visit};
 use vma::{MmapHeld, MmapRead, Vma};
 
 use super::{Walk, may_discard};
 use crate::map::Advice;
 use crate::mm::{Guarded, Mm};
+use crate::shortage::Stop;
 
 /// How often what fills pages behind our back is zapped before the lock is let go
 /// (`MAX_MADVISE_GUARD_RETRIES`).
@@ -29,6 +31,8 @@ enum Guarding {
     Done,
     /// Every page below this one has one; it has something else, again and again.
     Contended(VirtAddr),
+    /// Every page below this one has one; there is no table for it.
+    Short(VirtAddr),
 }
 
 fn guard() -> Entry {
@@ -46,49 +50,55 @@ impl Mm {
     /// GUARD_INSTALL: what is there goes, and every page gets a marker.
     pub(super) fn install_guards(&self, range: VirtRange) -> Result<(), Errno> {
         let mut walk = Walk::over(range);
+        self.with_frames(|| self.guard_areas(&mut walk))?;
+        walk.end()
+    }
+
+    /// Goes on where an earlier call ran short.
+    fn guard_areas(&self, walk: &mut Walk) -> Result<(), Stop> {
         loop {
             let held = self.read();
             let Some((vma, part)) = walk.next(held.tree()) else {
-                return walk.end();
+                return Ok(());
             };
             may_discard(&vma, Advice::GuardInstall)?;
             let never = VmFlags::SPECIAL | VmFlags::HUGETLB | VmFlags::LOCKED;
             if vma.flags().intersects(never) {
-                return Err(Errno::EINVAL);
+                return Err(Errno::EINVAL.into());
             }
             vma.set_maybe_guard(&held);
             if vma.is_anonymous() {
                 vma::anon_vma_prepare(&held, &vma);
             }
             // Whoever waits for the lock has it before this goes on.
-            if let Guarding::Contended(at) = self.guard_area(&held, &vma, part)? {
-                walk.go_back(at);
+            match self.guard_area(&held, &vma, part) {
+                Guarding::Done => {}
+                Guarding::Contended(at) => walk.go_back(at),
+                Guarding::Short(at) => {
+                    walk.go_back(at);
+                    return Err(Stop::Short);
+                }
             }
         }
     }
 
     /// Optimistically first; when something is in the way it is zapped and the rest tried again, for
     /// a while. What has its marker is not looked at again: no fault fills it.
-    fn guard_area(
-        &self,
-        held: &MmapRead<'_, Guarded>,
-        vma: &Vma,
-        part: VirtRange,
-    ) -> Result<Guarding, Errno> {
+    fn guard_area(&self, held: &MmapRead<'_, Guarded>, vma: &Vma, part: VirtRange) -> Guarding {
         let mut reserve = TableReserve::new();
         let (mut at, mut tried) = (part.start(), 0);
         while let Some(left) = VirtRange::new(at, part.end()) {
-            if self.guard_page(held, at, &mut reserve)? == Install::Done {
-                at = at.saturating_add(PAGE_SIZE);
-                continue;
+            match self.guard_page(held, at, &mut reserve) {
+                Ok(Install::Done) => at = at.saturating_add(PAGE_SIZE),
+                Ok(Install::Occupied) if tried == RETRIES => return Guarding::Contended(at),
+                Ok(Install::Occupied) => {
+                    tried += 1;
+                    self.drop_pages(vma, left, held);
+                }
+                Err(_) => return Guarding::Short(at),
             }
-            if tried == RETRIES {
-                return Ok(Guarding::Contended(at));
-            }
-            tried += 1;
-            self.drop_pages(vma, left, held);
         }
-        Ok(Guarding::Done)
+        Guarding::Done
     }
 
     fn guard_page(
@@ -96,13 +106,10 @@ impl Mm {
         held: &MmapRead<'_, Guarded>,
         page: VirtAddr,
         reserve: &mut TableReserve,
-    ) -> Result<Install, Errno> {
+    ) -> Result<Install, OutOfFrames> {
         let pin = sync::pin();
         loop {
-            let slot = self
-                .table()
-                .slot_or_alloc(page, &pin, held, reserve)
-                .map_err(|_| Errno::ENOMEM)?;
+            let slot = self.table().slot_or_alloc(page, &pin, held, reserve)?;
             // A table that went away meanwhile is made again.
             let Some(mut entry) = slot.lock() else {
                 continue;

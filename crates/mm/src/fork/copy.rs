@@ -11,14 +11,15 @@
 //! | device-private, writable, private | read, referenced and mapped once more | read |
 //! | guard, poison, broken memory | the same | as it was |
 
-use addr::{Markers, MigrationKind, NonPresent, VirtAddr};
-use frame::{AllocRequest, FolioFlags, FreshFolio, Purpose};
+use addr::{Errno, Markers, MigrationKind, NonPresent, VirtAddr};
+use frame::{AllocRequest, FolioFlags, FreshFolio, OutOfFrames, Purpose};
 use pgtable::{CopyPair, Entry, EntryFlags, Gather, Leaf, TableReserve};
 use vma::{Forked, MmapWrite};
 
 use crate::accounts::RssKind;
 use crate::fault::{initial_rights, maybe_mkwrite};
 use crate::mm::{Guarded, Mm, MmFlags};
+use crate::shortage::Stop;
 use crate::zap::RssChange;
 
 /// A copy under way.
@@ -73,11 +74,7 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
     }
 
     /// Copies the entries of one area.
-    pub(super) fn area(
-        &mut self,
-        pair: &Forked,
-        gather: &mut Gather<'_>,
-    ) -> Result<(), addr::Errno> {
+    pub(super) fn area(&mut self, pair: &Forked, gather: &mut Gather<'_>) -> Result<(), Stop> {
         let areas = Areas {
             pair,
             private: pair.parent.flags().is_cow_mapping(),
@@ -90,18 +87,14 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
             self.child_held,
         );
         let mut tables = core::mem::take(&mut self.tables);
-        loop {
-            let next = cursor
-                .advance(&mut tables)
-                .map_err(|_| addr::Errno::ENOMEM)?;
-            let Some(entries) = next else { break };
+        while let Some(entries) = cursor.advance(&mut tables)? {
             match self.entry(areas, entries, gather) {
                 Step::Copied => {}
                 Step::NeedsFrame => {
                     cursor.retry();
                     self.frame = Some(self.allocate()?);
                 }
-                Step::Refused => return Err(addr::Errno::ENOMEM),
+                Step::Refused => return Err(Errno::ENOMEM.into()),
             }
         }
         self.tables = tables;
@@ -113,16 +106,13 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
         self.counted.enter(self.child);
     }
 
-    fn allocate(&self) -> Result<FreshFolio, addr::Errno> {
+    fn allocate(&self) -> Result<FreshFolio, OutOfFrames> {
         let charge = self.child.charge();
         let request = AllocRequest {
             charge,
             ..AllocRequest::uninit(Purpose::Anon)
         };
-        self.child
-            .arena()
-            .alloc(request)
-            .map_err(|_| addr::Errno::ENOMEM)
+        self.child.arena().alloc(request)
     }
 
     fn entry(

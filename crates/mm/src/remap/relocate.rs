@@ -1,7 +1,8 @@
 //! Memory moves (Linux: `mremap_to`, `move_vma`, `copy_vma`).
 //!
-//! The copy's area is made first, then the tables it will need, then the entries move, then the object
-//! has its say, and only then the source goes. A failure before that takes the copy away again.
+//! Frames for tables are put aside before anything changes. The copy's area is made first, then the
+//! tables it will need, then the entries move, then the object has its say, and only then the source
+//! goes. A failure before that takes the copy away again.
 
 use alloc::sync::Arc;
 use core::cmp::Ordering;
@@ -11,8 +12,10 @@ use object::{AreaChange, Callbacks};
 use vma::{MapPlan, MmapHeld, MmapWrite, ModifyPlan, Placed, Vma};
 
 use super::Wish;
+use super::entries::Tables;
 use crate::map::{MapFlags, Promise, RemapFlags, Wanted};
 use crate::mm::{Guarded, Mm};
+use crate::shortage::Stop;
 use crate::unmap::Charge;
 
 /// A part of an area, and where it moves to.
@@ -33,7 +36,8 @@ impl Mm {
         held: &mut MmapWrite<'_, Guarded>,
         mut vma: Arc<Vma>,
         mut wish: Wish,
-    ) -> Result<VirtAddr, Errno> {
+        tables: &mut Tables,
+    ) -> Result<VirtAddr, Stop> {
         if wish.flags.contains(RemapFlags::FIXED) {
             let target = VirtRange::from_len(wish.new_addr, wish.new_bytes).ok_or(Errno::EINVAL)?;
             if let Some(taken) = self.take_out(held, target)? {
@@ -57,9 +61,9 @@ impl Mm {
                 .limits()
                 .may_expand(self.accounts(), vma.flags(), pages)
         {
-            return Err(Errno::ENOMEM);
+            return Err(Errno::ENOMEM.into());
         }
-        self.relocate(held, &vma, wish)
+        self.relocate(held, &vma, wish, tables)
     }
 
     /// Finds the new place and moves there.
@@ -68,7 +72,8 @@ impl Mm {
         held: &mut MmapWrite<'_, Guarded>,
         vma: &Arc<Vma>,
         wish: Wish,
-    ) -> Result<VirtAddr, Errno> {
+        tables: &mut Tables,
+    ) -> Result<VirtAddr, Stop> {
         let mut flags = MapFlags::empty();
         if wish.flags.contains(RemapFlags::FIXED) {
             flags |= MapFlags::FIXED;
@@ -90,12 +95,22 @@ impl Mm {
             target,
             flags: wish.flags,
         };
-        self.move_area(held, moving)?;
+        if !wish.flags.contains(RemapFlags::FIXED)
+            && let Some(entries) = moving.entries()
+        {
+            *tables = self.put_tables_aside(held, entries)?;
+        }
+        self.move_area(held, moving, tables)?;
         Ok(target.start())
     }
 
     /// `move_vma`.
-    fn move_area(&self, held: &mut MmapWrite<'_, Guarded>, moving: Move) -> Result<(), Errno> {
+    fn move_area(
+        &self,
+        held: &mut MmapWrite<'_, Guarded>,
+        moving: Move,
+        tables: &mut Tables,
+    ) -> Result<(), Errno> {
         if held.tree().len() >= held.rules().max_map_count.saturating_sub(3) {
             return Err(Errno::ENOMEM);
         }
@@ -103,7 +118,7 @@ impl Mm {
         let promise = Promise::of(self, moving.pages_to_promise())?;
         let plan = MapPlan::copy(held, &moving.vma, moving.addr, moving.target)?;
         let placed = plan.commit(held);
-        if let Err(errno) = self.move_contents(held, &moving, &placed) {
+        if let Err(errno) = self.move_contents(held, &moving, &placed, tables) {
             self.take_copy_back(held, &moving, placed);
             return Err(errno);
         }
@@ -122,11 +137,12 @@ impl Mm {
         held: &MmapWrite<'_, Guarded>,
         moving: &Move,
         placed: &Placed,
+        tables: &mut Tables,
     ) -> Result<(), Errno> {
         let Some(from) = moving.from else {
             return moving.ask_object(placed);
         };
-        self.make_tables(held, from, moving.target.start())?;
+        self.make_tables(held, (from, moving.target.start()), tables)?;
         self.move_entries(held, moving, placed.need_rmap_locks)?;
         moving.ask_object(placed).inspect_err(|_| {
             // The tables at the old place are all still there, so moving back cannot fail.

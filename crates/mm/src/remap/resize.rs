@@ -5,9 +5,11 @@ use alloc::sync::Arc;
 use addr::{Errno, PAGE_SHIFT, VirtAddr, VirtRange, VmFlags};
 use vma::{MapPlan, MmapHeld, MmapWrite, Vma};
 
+use super::entries::Tables;
 use super::{Remapped, Wish};
 use crate::map::{MapFlags, Promise, RemapFlags, Wanted};
 use crate::mm::{Guarded, Mm};
+use crate::shortage::Stop;
 
 impl Mm {
     /// The tail goes; it may reach over several areas.
@@ -32,15 +34,15 @@ impl Mm {
         held: &mut MmapWrite<'_, Guarded>,
         vma: &Arc<Vma>,
         wish: Wish,
-    ) -> Result<VirtAddr, Errno> {
+    ) -> Result<VirtAddr, Stop> {
         if self.has_room_behind(held, vma, wish) {
             self.extend(held, vma, wish.new_bytes - wish.old_bytes)?;
             return Ok(wish.addr);
         }
         if !wish.flags.contains(RemapFlags::MAYMOVE) {
-            return Err(Errno::ENOMEM);
+            return Err(Errno::ENOMEM.into());
         }
-        self.relocate(held, vma, wish)
+        self.relocate(held, vma, wish, &mut Tables::none())
     }
 
     /// `vrm_can_expand_in_place`: the range ends where its area does, and what is behind is free and

@@ -1,13 +1,15 @@
 //! Memory at its end: out of memory is an outcome, and progress does not depend on luck.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Barrier};
-use std::time::Duration;
 
 use addr::{PAGE_SIZE, PagingMode, VirtAddr};
 use frame::{AllocRequest, Arena, ArenaConfig, Purpose};
 use machine::NoMmu;
-use mm::{Attempt, Cause, Fault, MapFlags, MapRequest, Mm, MmConfig, ObjectTarget, attempt};
+use mm::{
+    Advice, Attempt, Cause, Fault, MapFlags, MapRequest, Mm, MmConfig, ObjectTarget, RemapFlags,
+    RemapRequest, attempt,
+};
 use object::{Callbacks, FaultFailure, Supplied, Waiting};
 use proptest::prelude::*;
 
@@ -128,39 +130,97 @@ fn an_objects_shortage_is_first_a_request() {
     assert!(matches!(attempt(fault), Attempt::Handled(_)));
 }
 
+/// The page that [`only_unlinked`] leaves.
+const LEFT: VirtAddr = BASE;
+
+/// A space with one page whose arena has no frame but those of tables that are unlinked, and that
+/// somebody might still walk; with what took the others.
+fn only_unlinked() -> (mm::MmUser, Vec<frame::FreshFolio>) {
+    let (arena, mm) = bare(128);
+    for far in 0..5_u64 {
+        mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at_gib(far)))
+            .unwrap();
+        mm.handle_fault(&write_at(at_gib(far))).unwrap();
+    }
+    for far in 1..5_u64 {
+        mm.munmap(at_gib(far), PAGE_SIZE).unwrap();
+    }
+    let taken = starve(&arena, 0);
+    (mm, taken)
+}
+
+fn at_gib(far: u64) -> VirtAddr {
+    BASE.checked_add(far << 30).unwrap()
+}
+
 // row: S12
 #[test]
 fn a_fork_waits_for_what_is_being_freed() {
-    let (arena, mm) = bare(128);
-    for far in 0..5_u64 {
-        let at = BASE.checked_add(far << 30).unwrap();
-        mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at))
-            .unwrap();
-        mm.handle_fault(&write_at(at)).unwrap();
-    }
-    let (pinned, unpin) = (Barrier::new(2), Barrier::new(2));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let pin = sync::pin();
-            pinned.wait();
-            unpin.wait();
-            std::thread::sleep(Duration::from_millis(20));
-            drop(pin);
-        });
-        pinned.wait();
-        // Tables for more than the child needs are unlinked, but somebody may still walk them.
-        for far in 1..5_u64 {
-            let at = BASE.checked_add(far << 30).unwrap();
-            mm.munmap(at, PAGE_SIZE).unwrap();
-        }
-        let taken = starve(&arena, 0);
-        unpin.wait();
-        let config = mm::ForkConfig {
-            mmu: Arc::new(NoMmu),
+    let (mm, taken) = only_unlinked();
+    let mmu = Arc::new(NoMmu);
+    assert!(mm.fork(&mm::ForkConfig { mmu }).is_ok());
+    drop(taken);
+}
+
+// row: S04
+#[test]
+fn a_move_waits_for_what_is_being_freed() {
+    for (addr, flags) in [
+        (at_gib(9), RemapFlags::MAYMOVE | RemapFlags::FIXED),
+        (at_gib(9), RemapFlags::MAYMOVE | RemapFlags::DONTUNMAP),
+    ] {
+        let (mm, taken) = only_unlinked();
+        let request = RemapRequest {
+            addr: LEFT,
+            old_len: PAGE_SIZE,
+            new_len: PAGE_SIZE,
+            flags,
+            new_addr: addr,
         };
-        assert!(mm.fork(&config).is_ok());
+        assert_eq!(mm.mremap(&request), Ok(addr));
+        assert!(!crate::space::entry_of(&mm, addr).is_none());
         drop(taken);
-    });
+    }
+}
+
+// row: S04
+// inv: 19
+#[test]
+fn a_move_without_frames_leaves_even_a_fixed_destination() {
+    let (arena, mm) = bare(64);
+    let from = MapRequest::anonymous(4 * PAGE_SIZE, RW).fixed_at(LEFT);
+    mm.mmap(&from).unwrap();
+    mm.mmap(&MapRequest::anonymous(4 * PAGE_SIZE, RW).fixed_at(at_gib(9)))
+        .unwrap();
+    mm.handle_fault(&write_at(LEFT)).unwrap();
+    let before = mm.maps_text();
+    let taken = starve(&arena, 0);
+    let request = RemapRequest {
+        addr: LEFT,
+        old_len: 4 * PAGE_SIZE,
+        new_len: 2 * PAGE_SIZE,
+        flags: RemapFlags::MAYMOVE | RemapFlags::FIXED,
+        new_addr: at_gib(9),
+    };
+    assert_eq!(mm.mremap(&request), Err(addr::Errno::ENOMEM));
+    assert_eq!(mm.maps_text(), before);
+    drop(taken);
+    assert_eq!(mm.mremap(&request), Ok(at_gib(9)));
+}
+
+// row: S06
+// inv: 37
+#[test]
+fn guards_wait_for_what_is_being_freed() {
+    let (mm, taken) = only_unlinked();
+    mm.mmap(&MapRequest::anonymous(PAGE_SIZE, RW).fixed_at(at_gib(9)))
+        .unwrap();
+    assert_eq!(
+        mm.madvise(at_gib(9), PAGE_SIZE, Advice::GuardInstall),
+        Ok(())
+    );
+    assert!(mm.handle_fault(&write_at(at_gib(9))).is_err());
+    drop(taken);
 }
 
 // row: F18 row: F30
