@@ -28,7 +28,7 @@ const CRATES: &[&[&str]] = &[
 const MM_MODULES: &[&[&str]] = &[
     &["accounts", "limits", "layout"],
     &["mm"],
-    &["stack", "zap"],
+    &["stack", "zap", "shortage"],
     &["fault"],
     &["access", "reach", "populate", "space", "views"],
     &[
