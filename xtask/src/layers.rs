@@ -32,8 +32,8 @@ const MM_MODULES: &[&[&str]] = &[
     &["fault"],
     &["access", "reach", "populate", "space", "views"],
     &[
-        "map", "unmap", "protect", "remap", "brk", "advise", "sync", "mincore", "mlock", "fork",
-        "exec", "exit", "seal",
+        "map", "unmap", "protect", "pkeys", "remap", "brk", "advise", "sync", "mincore", "mlock",
+        "fork", "exec", "exit", "seal",
     ],
 ];
 

@@ -168,6 +168,8 @@ pub(super) const SIGNATURES: &[Signature] = &[
         &[N, N, F(Dictionary::Prot), N],
         4,
     ),
+    row("pkey_alloc", Verb::Plain(Sys::PkeyAlloc), &[N, N], 2),
+    row("pkey_free", Verb::Plain(Sys::PkeyFree), &[N], 1),
     row(
         "mremap",
         Verb::Plain(Sys::Mremap),

@@ -51,7 +51,7 @@ impl Runner for Host {
         match need {
             "memlock" => locks_much(),
             "root" => fs::metadata("/proc/self").is_ok_and(|own| owner(&own) == 0),
-            "pkeys" => cpu_has("ospke"),
+            "no_pkeys" => !cpu_has("ospke"),
             "memory_failure" => Path::new("/proc/sys/vm/memory_failure_recovery").exists(),
             "thp" => Path::new("/sys/kernel/mm/transparent_hugepage").exists(),
             "proc_mem" | "process_vm" | "mseal" | "guard" | "memfd" | "punch" | "tail"
@@ -115,7 +115,14 @@ impl Runner for Traced {
     fn offers(&self, need: &str) -> bool {
         matches!(
             need,
-            "process_vm" | "memfd" | "punch" | "tail" | "guard" | "mseal" | "remap_file_pages"
+            "process_vm"
+                | "memfd"
+                | "punch"
+                | "tail"
+                | "guard"
+                | "mseal"
+                | "remap_file_pages"
+                | "no_pkeys"
         )
     }
 

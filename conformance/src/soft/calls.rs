@@ -43,6 +43,10 @@ fn dispatch(person: &mut Person, call: &Call, buffer: &mut [u8]) -> Answer {
         Sys::PkeyMprotect => {
             done(mm.pkey_mprotect(addr(0), word(1), prot(word(2)), low(3).cast_signed()))
         }
+        Sys::PkeyAlloc => mm
+            .pkey_alloc(word(0), word(1))
+            .map(|key| u64::from(key.unsigned_abs())),
+        Sys::PkeyFree => done(mm.pkey_free(low(0).cast_signed())),
         Sys::Mremap => mm.mremap(&remap(call)).map(VirtAddr::as_u64),
         Sys::Brk => Ok(mm.brk(addr(0)).as_u64()),
         Sys::Madvise => {

@@ -49,6 +49,7 @@ impl Runner for Soft {
                 | "mseal"
                 | "remap_file_pages"
                 | "memfd"
+                | "no_pkeys"
         )
     }
 

@@ -8,7 +8,7 @@
 //! | a page fault | [`fault`] | | `mlock` family | `mlock.rs` |
 //! | `mmap` | `map.rs` | | `fork` | `fork.rs` |
 //! | `munmap` | `unmap.rs` | | `exit_mmap` | `exit.rs` |
-//! | `mprotect` | `protect.rs` | | access from outside, pins | [`access`] |
+//! | `mprotect`, protection keys | `protect.rs`, `pkeys.rs` | | access from outside, pins | [`access`] |
 //! | `mremap` | `remap.rs` | | fault in without a trap | `populate.rs` |
 //! | `brk` | `brk.rs` | | duties towards objects (rmap) | `space.rs` |
 //! | `madvise` | `advise.rs` | | `/proc` text, statistics | [`views`] |
@@ -40,6 +40,7 @@ mod map;
 mod unmap;
 mod zap;
 mod protect;
+mod pkeys;
 mod remap;
 mod brk;
 mod advise;

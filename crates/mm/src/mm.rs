@@ -59,6 +59,8 @@ bitflags::bitflags! {
         /// What may be read may be executed: a personality, which Linux keeps with the task
         /// (`READ_IMPLIES_EXEC`).
         const READ_IMPLIES_EXEC = 1 << 32;
+        /// No protection key is left, which Linux keeps in the context (`pkey_allocation_map`).
+        const PKEYS_TAKEN = 1 << 33;
     }
 }
 
@@ -66,7 +68,8 @@ impl MmFlags {
     /// What a fork child takes over.
     pub const INHERITED: MmFlags = MmFlags::DUMPABLE
         .union(MmFlags::TOPDOWN)
-        .union(MmFlags::READ_IMPLIES_EXEC);
+        .union(MmFlags::READ_IMPLIES_EXEC)
+        .union(MmFlags::PKEYS_TAKEN);
 
     /// `mmf_init_flags`: what a child of a space with these flags begins with.
     fn of_child(self) -> MmFlags {
@@ -390,9 +393,9 @@ impl Mm {
         MmFlags::from_bits_retain(self.flags.load(Ordering::Acquire))
     }
 
-    /// Sets some of `MMF_*`.
-    pub fn set_flags(&self, flags: MmFlags) {
-        self.flags.fetch_or(flags.bits(), Ordering::AcqRel);
+    /// Sets some of `MMF_*`; says which were set before.
+    pub fn set_flags(&self, flags: MmFlags) -> MmFlags {
+        MmFlags::from_bits_retain(self.flags.fetch_or(flags.bits(), Ordering::AcqRel))
     }
 
     /// Clears some of `MMF_*`.

@@ -20,17 +20,8 @@ const VALID: Prot = Prot::READ
     .union(Prot::WRITE)
     .union(Prot::EXEC)
     .union(Prot::SEM);
-/// The only key there is without hardware for them: the default one.
-const DEFAULT_PKEY: i32 = 0;
-
-/// Which protection key the areas are to have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pkey {
-    /// The one they have (mprotect, or -1).
-    Unchanged,
-    /// This one.
-    Set(i32),
-}
+/// The key of an area stays what it is.
+const SAME_PKEY: i32 = -1;
 
 impl Mm {
     /// `mprotect`.
@@ -38,13 +29,13 @@ impl Mm {
     /// # Errors
     /// In the kernel's order; areas below one that refuses stay changed.
     pub fn mprotect(&self, addr: VirtAddr, len: u64, prot: Prot) -> Result<(), Errno> {
-        self.protect(addr, len, prot, Pkey::Unchanged)
+        self.pkey_mprotect(addr, len, prot, SAME_PKEY)
     }
 
-    /// `pkey_mprotect`, on a CPU without protection keys: key 0 and -1 are all there is.
+    /// `pkey_mprotect`, on a CPU without protection keys: -1 is all there is.
     ///
     /// # Errors
-    /// As [`Mm::mprotect`]; EINVAL for a key that nobody allocated.
+    /// As [`Mm::mprotect`]; EINVAL for a key, as nobody was given one.
     pub fn pkey_mprotect(
         &self,
         addr: VirtAddr,
@@ -52,15 +43,6 @@ impl Mm {
         prot: Prot,
         pkey: i32,
     ) -> Result<(), Errno> {
-        let pkey = if pkey == -1 {
-            Pkey::Unchanged
-        } else {
-            Pkey::Set(pkey)
-        };
-        self.protect(addr, len, prot, pkey)
-    }
-
-    fn protect(&self, addr: VirtAddr, len: u64, prot: Prot, pkey: Pkey) -> Result<(), Errno> {
         let grows = prot & GROWS;
         let prot = prot - GROWS;
         if grows == GROWS || !addr.is_page_aligned() {
@@ -77,14 +59,13 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         let mut held = self.write();
-        if matches!(pkey, Pkey::Set(key) if key != DEFAULT_PKEY) {
+        if pkey != SAME_PKEY {
             return Err(Errno::EINVAL);
         }
         let range = first_area(&held, range, grows)?;
         let mut pass = Pass {
             mm: self,
             prot,
-            pkey,
             populate: Vec::new(),
         };
         let done = pass.over(&mut held, range);
@@ -125,7 +106,6 @@ fn first_area(
 struct Pass<'m> {
     mm: &'m Mm,
     prot: Prot,
-    pkey: Pkey,
     /// Locked private memory that became writable: its pages are copied now rather than later.
     populate: Vec<VirtRange>,
 }
@@ -153,10 +133,7 @@ impl Pass<'_> {
             true => self.mm.flags().implied(self.prot),
             false => self.prot,
         };
-        let mut flags = (vma.flags() - VmFlags::ACCESS) | prot.vm_flags();
-        if let Pkey::Set(_) = self.pkey {
-            flags -= VmFlags::PKEY;
-        }
+        let flags = (vma.flags() - VmFlags::ACCESS) | prot.vm_flags();
         let denied = self.mm.flags().deny_write_exec(vma.flags(), flags);
         if !flags.access_within_may() || denied {
             return Err(Errno::EACCES);

@@ -1,8 +1,12 @@
 //! What each call refuses, and in which order it finds out.
 
+use std::sync::Arc;
+
 use addr::{Errno, PgOff, Prot, VirtAddr};
+use machine::NoMmu;
 use mm::{
-    Advice, LockAllFlags, LockFlags, MapFlags, MapRequest, RemapFlags, Resource, Rlimit, SyncFlags,
+    Advice, ForkConfig, LockAllFlags, LockFlags, MapFlags, MapRequest, RemapFlags, Resource,
+    Rlimit, SyncFlags,
 };
 
 use crate::kit::{World, at, bytes};
@@ -149,9 +153,31 @@ fn mprotect_refuses() {
         space.mm.pkey_mprotect(at(10), 4096, RW, 3),
         Err(Errno::EINVAL)
     );
-    assert_eq!(space.mm.pkey_mprotect(at(0), 4096, RW, 0), Ok(()));
+    assert_eq!(
+        space.mm.pkey_mprotect(at(0), 4096, RW, 0),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(space.mm.pkey_mprotect(at(0), 0, RW, 3), Ok(()));
     assert_eq!(space.mm.pkey_mprotect(at(0), 4096, RW, -1), Ok(()));
     world.end();
+}
+
+// row: S03
+#[test]
+fn there_are_no_protection_keys() {
+    let world = World::new(64);
+    let mm = &world.first().mm;
+    assert_eq!(mm.pkey_alloc(1, 0), Err(Errno::EINVAL));
+    assert_eq!(mm.pkey_alloc(0, 4), Err(Errno::EINVAL));
+    // Of what a kernel says on such a CPU the first answer is another than the rest.
+    assert_eq!(mm.pkey_alloc(0, 3), Err(Errno::EINVAL));
+    assert_eq!(mm.pkey_alloc(0, 3), Err(Errno::ENOSPC));
+    let mmu = Arc::new(NoMmu);
+    let child = mm.fork(&ForkConfig { mmu }).unwrap();
+    assert_eq!(child.pkey_alloc(0, 0), Err(Errno::ENOSPC));
+    for key in [-1, 0, 1, 16] {
+        assert_eq!(mm.pkey_free(key), Err(Errno::EINVAL));
+    }
 }
 
 // row: S03

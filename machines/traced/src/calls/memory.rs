@@ -53,6 +53,8 @@ fn perform(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, H
             mm.munlockall();
             Ok(())
         }
+        Verb::PkeyAlloc => mm.pkey_alloc(call.argument(0), len).map(|_| ()),
+        Verb::PkeyFree => mm.pkey_free(call.int(0)),
         Verb::RemapFilePages => remap_file_pages(call),
         Verb::Mseal => mm.mseal(addr, len, call.argument(2)),
         _ => Err(Errno::ENOSYS),
@@ -126,10 +128,10 @@ fn mprotect(call: &Call<'_>) -> Result<(), Errno> {
     let mm = &call.memory.mm;
     let (addr, len) = (VirtAddr::new(call.argument(0)), call.argument(1));
     let prot = prot_of(call.argument(2));
-    if call.regs.call_number() == libc::SYS_pkey_mprotect && call.int(3) != -1 && call.int(3) != 0 {
-        return Err(Errno::EINVAL);
+    match call.regs.call_number() {
+        libc::SYS_pkey_mprotect => mm.pkey_mprotect(addr, len, prot, call.int(3)),
+        _ => mm.mprotect(addr, len, prot),
     }
-    mm.mprotect(addr, len, prot)
 }
 
 fn mremap(call: &Call<'_>) -> Result<VirtAddr, Errno> {

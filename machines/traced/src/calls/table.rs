@@ -15,6 +15,8 @@ pub(crate) enum Verb {
     Mmap,
     Munmap,
     Mprotect,
+    PkeyAlloc,
+    PkeyFree,
     Mremap,
     Brk,
     Madvise,
@@ -122,6 +124,8 @@ const MEMORY: &[(i64, Plan)] = &[
     (c::SYS_munmap, See(Verb::Munmap, &[])),
     (c::SYS_mprotect, See(Verb::Mprotect, &[])),
     (c::SYS_pkey_mprotect, See(Verb::Mprotect, &[])),
+    (c::SYS_pkey_alloc, See(Verb::PkeyAlloc, &[])),
+    (c::SYS_pkey_free, See(Verb::PkeyFree, &[])),
     (c::SYS_mremap, See(Verb::Mremap, &[])),
     (c::SYS_brk, See(Verb::Brk, &[])),
     (c::SYS_madvise, See(Verb::Madvise, &[])),
@@ -151,8 +155,6 @@ const MEMORY: &[(i64, Plan)] = &[
     (c::SYS_membarrier, Pass),
     // As a kernel without these options answers.
     (c::SYS_ptrace, Fail(c::EPERM)),
-    (c::SYS_pkey_alloc, Fail(c::ENOSPC)),
-    (c::SYS_pkey_free, Fail(c::EINVAL)),
 ];
 
 const TASKS: &[(i64, Plan)] = &[
