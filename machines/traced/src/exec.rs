@@ -20,8 +20,18 @@ impl Tree {
         {
             thread.blocked_owned = caller.blocked_owned;
         }
-        self.threads
-            .retain(|_, other| !Rc::ptr_eq(&other.process, &process));
+        let before = process.memory();
+        for tid in [former, thread.tid] {
+            before.space.end_thread(tid);
+        }
+        self.threads.retain(|tid, other| {
+            let remains = !Rc::ptr_eq(&other.process, &process);
+            if !remains {
+                before.space.end_thread(*tid);
+            }
+            remains
+        });
+        drop(before);
         process.nr_threads.set(1);
         self.release_if_frozen_by(&process.memory(), &[former, thread.tid]);
         self.note_stats(&process);
@@ -35,7 +45,7 @@ impl Tree {
         *process.program.borrow_mut() = program_of(thread.tid);
         process.owned.borrow_mut().exec();
         thread.phase = Phase::Running;
-        thread.forget_in_flight();
+        thread.pins.clear();
         (
             thread.clear_tid_at,
             thread.robust_list,

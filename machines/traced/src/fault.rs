@@ -86,17 +86,6 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
     finish(thread, &memory, address, served).map(Some)
 }
 
-/// Goes on with a fault whose request has been performed.
-pub(crate) fn resume(
-    thread: &mut Thread,
-    address: u64,
-    fault: mm::fault::Fault,
-) -> Result<Next, Halt> {
-    let memory = thread.memory();
-    let served = memory.resume(fault);
-    finish(thread, &memory, address, served)
-}
-
 fn finish(
     thread: &mut Thread,
     memory: &Memory,

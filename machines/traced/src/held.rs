@@ -8,6 +8,7 @@ use mm::Target;
 use object::InodeId;
 use object::device::HostRights;
 
+use crate::in_flight::InFlight;
 use crate::keeper::Keeper;
 use crate::memory::TASK_SIZE;
 use crate::runs::{Backing, Run, Runs};
@@ -16,6 +17,9 @@ use crate::stats::HostCounts;
 use crate::sys::{Gone, descriptor};
 use crate::{files, stub};
 
+/// The most host areas a space may have before room is made for more; the host's own limit is
+/// 65,530.
+pub(crate) const NR_RUNS_MAX: usize = 60_000;
 /// Where the stub page is looked a new place for.
 const NR_STUB_PLACES: u64 = 4096;
 const STUB_STEP: u64 = 1 << 20;
@@ -27,6 +31,8 @@ pub(crate) struct Held {
     pub(crate) keeper: Option<Keeper>,
     /// What the host has mapped.
     pub(crate) runs: Runs,
+    /// What calls name of it.
+    pub(crate) in_flight: InFlight,
     /// Where the stub page is.
     pub(crate) stub: u64,
     files: HashMap<(InodeId, HostRights), KeptFile>,
@@ -92,6 +98,7 @@ impl Held {
             .map_err(|Gone| Unfilled::Dead)?;
         if answer != run.start as i64 {
             self.runs.remove(run.start, run.end);
+            self.in_flight.disturb(run.start, run.end);
             self.close_unused();
             return Err(Unfilled::Refused(answer.unsigned_abs() as i32));
         }
@@ -126,10 +133,23 @@ impl Held {
     pub(crate) fn forget(&mut self, start: u64, end: u64) {
         for (start, end) in self.runs.forgettable(start, end) {
             self.runs.remove(start, end);
+            self.in_flight.disturb(start, end);
             let _ = self.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0]);
         }
         if self.runs.take_has_lost_file() {
             self.close_unused();
+        }
+    }
+
+    /// Makes room for more runs: all are forgotten but those that calls name or `spared` has, since
+    /// nobody can fill those again in time. Should that not be enough, they go too.
+    pub(crate) fn make_room(&mut self, spared: (u64, u64)) {
+        self.counts.nr_all_forgotten += 1;
+        for (start, end) in self.in_flight.spans_between(spared) {
+            self.forget(start, end);
+        }
+        if self.runs.len() >= NR_RUNS_MAX {
+            self.forget(0, u64::MAX);
         }
     }
 
@@ -154,6 +174,7 @@ impl Held {
             let answer = self.call(libc::SYS_mprotect, [start, end - start, bits, 0, 0, 0]);
             if answer == Ok(0) {
                 self.runs.write_protect(start, end);
+                self.in_flight.disturb(start, end);
             } else {
                 self.forget(start, end);
             }

@@ -12,6 +12,7 @@
 //! | `exec`, `adopt`, `newborn` | where memories come from: exec and fork |
 //! | `fault`, `decode`, `memory` | a page fault, from the host's signal to the filled run |
 //! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
+//! | `in_flight` | what the calls that threads are in name, to keep it ready |
 //! | `signals`, `actions`, `calls/mask` | the two signals that Recto owns |
 //! | `space`, `held`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
 //! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
@@ -38,6 +39,7 @@ mod give_back;
 mod halt;
 mod held;
 mod host_maps;
+mod in_flight;
 mod keeper;
 mod limits;
 mod memory;

@@ -11,12 +11,16 @@ use mm::{Cause, FaultError, FaultKind, Mm, MmUser, Run};
 use object::PageRequest;
 
 use crate::files;
+use crate::in_flight::Named;
 use crate::space::{Space, Unfilled};
 use crate::sys::Tid;
 use crate::sys::wait::Stop;
 
 /// The window in which neighbours of a fault are filled along with it.
-const WINDOW_BYTES: u64 = 512 << 10;
+pub(crate) const WINDOW_BYTES: u64 = 512 << 10;
+
+/// How much of what a call names is faulted in again at once, after it was taken away.
+const REFILL_BYTES_MAX: u64 = 1 << 20;
 
 /// One past the highest address a program can use.
 pub(crate) const TASK_SIZE: u64 = (1 << 47) - PAGE_SIZE;
@@ -32,6 +36,8 @@ pub(crate) struct Memory {
     pub(crate) frozen: Cell<Frozen>,
     /// The stops that wait.
     pub(crate) held: RefCell<Vec<(Tid, Stop)>>,
+    /// What was waited for in vain, while the stop that needs it is looked at again.
+    pub(crate) given_up: RefCell<Option<FaultError>>,
 }
 
 /// Whether the stops of a memory's threads are held back.
@@ -62,6 +68,7 @@ impl Memory {
             space,
             frozen: Cell::new(Frozen::No),
             held: RefCell::new(Vec::new()),
+            given_up: RefCell::new(None),
         }
     }
 
@@ -94,7 +101,12 @@ impl Memory {
         match attempt(Fault::new(self.shared(), info)) {
             Attempt::Handled(handled) => Served::Yes(handled.kind),
             Attempt::Failed(error) => Served::No(error),
-            Attempt::Needs(fault, request) => Served::Wait(Box::new(fault), request),
+            Attempt::Needs(fault, request) => match self.given_up.take() {
+                Some(error) if error.addr.align_down() == info.addr.align_down() => {
+                    Served::No(error)
+                }
+                _ => Served::Wait(Box::new(fault), request),
+            },
         }
     }
 
@@ -183,6 +195,15 @@ impl Memory {
         let Some(window) = VirtRange::new(low, VirtAddr::new(high.min(TASK_SIZE))) else {
             return;
         };
+        if self.fill_window(window, (start, end)) == Err(Unfilled::Refused(libc::ENOMEM)) {
+            // Too many host areas. What is missing is filled when it is touched.
+            self.space.make_room(start, end);
+            let _ = self.fill_window(window, (start, end));
+        }
+    }
+
+    /// Fills the runs of a window that have a page between two addresses.
+    fn fill_window(&self, window: VirtRange, (start, end): (u64, u64)) -> Result<(), Unfilled> {
         let mut result = Ok(());
         self.mm.translations(window, |run| {
             let touches = run.range.start().as_u64() < end && run.range.end().as_u64() > start;
@@ -190,9 +211,15 @@ impl Memory {
                 result = self.fill_run(&run);
             }
         });
-        if result == Err(Unfilled::Refused(libc::ENOMEM)) {
-            // Too many host areas: begin afresh. What is missing is filled when it is touched.
-            self.space.forget(0, u64::MAX);
+        result
+    }
+
+    /// Looks again at what calls name, where it may no longer be ready. What would have to be waited
+    /// for is left: the call that meets it fails.
+    pub(crate) fn refill(&self) {
+        while let Some(Named { start, end, access }) = self.space.take_disturbed() {
+            let end = end.min(start.saturating_add(REFILL_BYTES_MAX));
+            let _left = self.make_ready(start, end, access);
         }
     }
 

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use addr::VirtAddr;
+use addr::{PAGE_SIZE, VirtAddr};
+use machine::FlushKind;
 use mm::{Force, ForkConfig, Target};
 
 use crate::halt::{Halt, Next};
@@ -40,6 +41,13 @@ pub(crate) fn prepare(
             return crate::calls::skip(thread, -i64::from(libc::ENOMEM));
         };
         memory.frozen.set(Frozen::By(thread.tid));
+        if let Some(at) = child_tid_at {
+            // The kernel stores the child's number when the host's memory is still the parent's: not
+            // even a page that another call keeps writable may take it.
+            let page = VirtAddr::new(at).align_down().as_u64();
+            let pages = (page, page.saturating_add(PAGE_SIZE));
+            memory.space.flush_here(FlushKind::WriteProtect, &[pages]);
+        }
         Some((mm, space))
     } else {
         None
@@ -92,11 +100,7 @@ pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     if let Some(at) = early {
         tree.early.swap_remove(at);
         let outcome = on_first_stop(tree, &mut newborn, Stop::Attention);
-        tree.go_on(
-            &mut newborn,
-            outcome,
-            crate::thread::Redo::Stop(Stop::Attention),
-        );
+        tree.go_on(&mut newborn, outcome, Stop::Attention);
     }
     tree.threads.insert(child, newborn);
     if is_thread {

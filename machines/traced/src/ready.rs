@@ -106,6 +106,7 @@ pub(crate) fn buffer(
         .saturating_add(bytes.min(TRANSFER_BYTES_MAX))
         .min(TASK_SIZE);
     let access = flow.access();
+    thread.note_in_flight(memory, (start, end), access);
     memory.make_ready(start, end, access)?;
     if flow == Flow::InOut
         && memory
@@ -115,7 +116,6 @@ pub(crate) fn buffer(
     {
         memory.make_ready(start, end, Access::Read)?;
     }
-    thread.note_in_flight(start, end, access);
     Ok(())
 }
 
@@ -129,6 +129,7 @@ fn text(memory: &Memory, thread: &mut Thread, start: u64) -> Result<(), Halt> {
     let mut page = [0u8; PAGE_SIZE as usize];
     while at < limit {
         let end = ((at / PAGE_SIZE) + 1) * PAGE_SIZE;
+        thread.note_in_flight(memory, (at, at + 1), Access::Read);
         memory.make_ready(at, at + 1, Access::Read)?;
         // A string that would have to be longer than any path to leave what is ready has its zero
         // there, or is refused by the kernel.
@@ -156,6 +157,7 @@ fn long_text(memory: &Memory, thread: &mut Thread, start: u64) -> Result<(), Hal
     let limit = start.saturating_add(TEXT_BYTES_MAX).min(TASK_SIZE);
     while at < limit {
         let end = ((at / PAGE_SIZE) + 1) * PAGE_SIZE;
+        thread.note_in_flight(memory, (at, at + 1), Access::Read);
         memory.make_ready(at, at + 1, Access::Read)?;
         let bytes = page.get_mut(..(end - at) as usize).unwrap_or_default();
         let got = host_memory::read(thread.tid, at, bytes);

@@ -1,11 +1,13 @@
-//! What waits: a thread stays stopped while a worker performs the request that its fault needs.
+//! What waits: a thread stays stopped while a worker performs the request that its fault needs. Then
+//! its stop is looked at again.
 
 use mm::fault::Fault;
+use object::PageRequest;
 
-use crate::fault;
-use crate::halt::{Halt, Next};
+use crate::memory::{Memory, Served};
 use crate::pool::Done;
-use crate::thread::{Phase, Redo, Thread};
+use crate::sys::wait::Stop;
+use crate::thread::Thread;
 use crate::tree::{Awaited, Tree};
 
 impl Tree {
@@ -13,44 +15,24 @@ impl Tree {
     pub(crate) fn wait_for(
         &mut self,
         thread: &mut Thread,
-        (fault, request): (Box<Fault>, object::PageRequest),
-        redo: Redo,
+        (mut fault, request): (Box<Fault>, PageRequest),
+        stop: Stop,
     ) {
         match self.pool.submit(request) {
             Ok(ticket) => {
-                thread.phase = Phase::Waiting(ticket, redo);
-                self.requests.insert(
-                    ticket,
-                    Awaited {
-                        tid: thread.tid,
-                        fault,
-                    },
-                );
+                thread.waiting = Some((ticket, stop));
+                let tid = thread.tid;
+                self.requests.insert(ticket, Awaited { tid, fault });
             }
             Err(request) => {
-                let mut fault = fault;
                 fault.take_in(request.perform());
-                let outcome = self.answer_again(thread, *fault, redo);
-                self.go_on(thread, outcome, redo);
-            }
-        }
-    }
-
-    /// Goes on with what a request was needed for.
-    fn answer_again(
-        &mut self,
-        thread: &mut Thread,
-        fault: Fault,
-        redo: Redo,
-    ) -> Result<Next, Halt> {
-        match redo {
-            Redo::Fault(address) => fault::resume(thread, address, fault),
-            Redo::Stop(stop) => {
                 let memory = thread.memory();
-                match memory.resume(fault) {
-                    crate::memory::Served::Wait(fault, request) => Err(Halt::Wait(fault, request)),
-                    _ => self.answer(thread, stop),
+                if let Some(again) = take_up(&memory, *fault) {
+                    return self.wait_for(thread, again, stop);
                 }
+                let outcome = self.answer(thread, stop);
+                memory.given_up.take();
+                self.go_on(thread, outcome, stop);
             }
         }
     }
@@ -63,15 +45,36 @@ impl Tree {
         let Some(mut thread) = self.threads.remove(&awaited.tid) else {
             return;
         };
-        let mut fault = awaited.fault;
-        fault.take_in(done.obtained);
-        if let Phase::Waiting(ticket, redo) = thread.phase
-            && ticket == done.ticket
-        {
-            thread.phase = Phase::Running;
-            let outcome = self.answer_again(&mut thread, *fault, redo);
-            self.go_on(&mut thread, outcome, redo);
+        let Some((_, stop)) = thread.waiting.take() else {
+            self.threads.insert(thread.tid, thread);
+            return;
+        };
+        let memory = thread.memory();
+        // Beside a fork nothing may change: the stop begins anew afterwards, and finds at hand what
+        // was waited for.
+        if !self.must_hold(&thread, stop) {
+            let mut fault = awaited.fault;
+            fault.take_in(done.obtained);
+            if let Some(again) = take_up(&memory, *fault) {
+                self.wait_for(&mut thread, again, stop);
+                self.threads.insert(thread.tid, thread);
+                return;
+            }
         }
-        self.threads.insert(thread.tid, thread);
+        self.on_thread_stop(thread, stop);
+        memory.given_up.take();
     }
+}
+
+/// Goes on with a fault whose request has been performed; what it has to wait for next, if it does.
+/// If it failed, it fails when the stop is looked at again.
+fn take_up(memory: &Memory, fault: Fault) -> Option<(Box<Fault>, PageRequest)> {
+    match memory.resume(fault) {
+        Served::Wait(fault, request) => return Some((fault, request)),
+        Served::No(error) => {
+            memory.given_up.replace(Some(error));
+        }
+        Served::Yes(_) => {}
+    }
+    None
 }

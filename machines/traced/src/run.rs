@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use frame::{Arena, ArenaConfig};
 use mm::Commit;
@@ -216,6 +217,7 @@ fn start(
         workshop,
         devices: DeviceSpace::new(),
         errands: Errands::new(Arc::clone(bell)),
+        disturbed: AtomicBool::new(false),
     });
     let materials = Materials {
         arena: Arc::clone(arena),

@@ -71,10 +71,14 @@ pub(crate) fn enter_handler(thread: &mut Thread, signal: i32) -> Result<(), Halt
 fn make_frame_ready(thread: &Thread, stack: u64) -> Result<(), Halt> {
     let memory = thread.memory();
     let bytes = frame_bytes();
-    memory.make_ready(stack.saturating_sub(RED_ZONE + bytes), stack, Access::Write)?;
-    if let Some((start, size)) = thread.alternate_stack {
+    let own = (stack.saturating_sub(RED_ZONE + bytes), stack);
+    let alternate = thread.alternate_stack.map(|(start, size)| {
         let end = start.saturating_add(size);
-        memory.make_ready(end.saturating_sub(bytes).max(start), end, Access::Write)?;
+        (end.saturating_sub(bytes).max(start), end)
+    });
+    for (start, end) in [own].into_iter().chain(alternate) {
+        thread.note_in_flight(&memory, (start, end), Access::Write);
+        memory.make_ready(start, end, Access::Write)?;
     }
     Ok(())
 }

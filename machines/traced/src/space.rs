@@ -5,25 +5,25 @@
 //! most questions need no host call. All host calls are made by the tracing thread; another thread
 //! that wants something forgotten leaves an errand and waits.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use addr::{PAGE_SHIFT, PageSize, Prot, VirtAddr, VirtRange};
 use machine::{AccessedDirty, Flush, FlushKind, FlushScope, Mmu, MmuCaps, TableUse, Translation};
 use mm::Target;
 use object::device::DeviceSpace;
-use sync::Mutex;
+use sync::{Mutex, MutexGuard};
 
 use crate::errands::{Errand, Errands};
-use crate::held::Held;
+use crate::held::{Held, NR_RUNS_MAX};
+use crate::in_flight::Named;
 use crate::keeper::{Keeper, Workshop};
+use crate::memory::WINDOW_BYTES;
 use crate::runs::{Backing, Run, Runs};
 use crate::stats::HostCounts;
 use crate::stub;
 use crate::sys::Tid;
-
-/// The most host areas a space may have before all of them are forgotten; the host's own limit is
-/// 65,530.
-const NR_RUNS_MAX: usize = 60_000;
 
 /// What all spaces of a tree share.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) devices: Arc<DeviceSpace>,
     /// What other threads want done by the tracing one.
     pub(crate) errands: Errands,
+    /// Whether, in some space, what a call names may no longer be ready.
+    pub(crate) disturbed: AtomicBool,
 }
 
 /// Why something could not be filled.
@@ -121,7 +123,7 @@ impl Space {
         target: Target,
         prot: Prot,
     ) -> Result<(), Unfilled> {
-        let mut held = self.held.lock();
+        let mut held = self.changing();
         let (start, end) = (range.start().as_u64(), range.end().as_u64());
         if held.stub < end && start < held.stub + stub::BYTES {
             held.move_stub()?;
@@ -131,8 +133,7 @@ impl Space {
             return Err(Unfilled::OfTheHost);
         }
         if held.runs.len() >= NR_RUNS_MAX {
-            held.forget(0, u64::MAX);
-            held.counts.nr_all_forgotten += 1;
+            held.make_room(around(start, end));
         }
         let backing = held.backing(&self.shared, target, prot)?;
         held.counts.nr_fills += 1;
@@ -146,7 +147,57 @@ impl Space {
 
     /// Makes the host forget `[start, end)`.
     pub(crate) fn forget(&self, start: u64, end: u64) {
-        self.held.lock().forget(start, end);
+        self.changing().forget(start, end);
+    }
+
+    /// Makes room for more host areas, but not at the cost of what lies around `[start, end)`.
+    pub(crate) fn make_room(&self, start: u64, end: u64) {
+        self.changing().make_room(around(start, end));
+    }
+
+    /// Notes that the call a thread is about to make names a range.
+    pub(crate) fn name(&self, tid: Tid, named: Named) {
+        self.held.lock().in_flight.name(tid, named);
+    }
+
+    /// A thread's last call is over.
+    pub(crate) fn end_call(&self, tid: Tid) {
+        self.held.lock().in_flight.end_call(tid);
+    }
+
+    /// A thread is gone, or in another space.
+    pub(crate) fn end_thread(&self, tid: Tid) {
+        self.held.lock().in_flight.end_thread(tid);
+    }
+
+    /// What a thread's last call names.
+    pub(crate) fn named_by(&self, tid: Tid) -> Vec<Named> {
+        self.held.lock().in_flight.of(tid).to_vec()
+    }
+
+    /// What may be done in `[start, end)` may have become more: what calls name there is looked at
+    /// again.
+    pub(crate) fn disturb(&self, start: u64, end: u64) {
+        self.changing().in_flight.disturb(start, end);
+    }
+
+    /// Whether what a call names may no longer be ready.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.held.lock().in_flight.is_disturbed()
+    }
+
+    /// Something that a call names and that may no longer be ready.
+    pub(crate) fn take_disturbed(&self) -> Option<Named> {
+        self.held.lock().in_flight.take_disturbed()
+    }
+
+    /// What the host holds, to change it: whoever serves the tree hears of it when something was
+    /// changed under a call.
+    fn changing(&self) -> Changing<'_> {
+        Changing {
+            shared: &self.shared,
+            held: self.held.lock(),
+        }
     }
 
     /// Whether the last run has gone of a file that a program opened to write, since this was asked
@@ -166,7 +217,7 @@ impl Space {
 
     /// Does what a flush asks, on the tracing thread.
     pub(crate) fn flush_here(&self, kind: FlushKind, ranges: &[(u64, u64)]) {
-        let mut held = self.held.lock();
+        let mut held = self.changing();
         held.counts.nr_flushes += 1;
         for (start, end) in ranges {
             match kind {
@@ -188,6 +239,42 @@ impl Space {
             });
         }
     }
+}
+
+/// What the host holds of a space, being changed.
+struct Changing<'a> {
+    shared: &'a Shared,
+    held: MutexGuard<'a, Held>,
+}
+
+impl Deref for Changing<'_> {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut Held {
+        &mut self.held
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        if self.held.in_flight.is_disturbed() {
+            self.shared.disturbed.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// What is being filled with `[start, end)`, and what may have been just before.
+fn around(start: u64, end: u64) -> (u64, u64) {
+    (
+        start.saturating_sub(WINDOW_BYTES),
+        end.saturating_add(WINDOW_BYTES),
+    )
 }
 
 /// The spans a flush is about.

@@ -8,6 +8,7 @@ use addr::{Access, VirtRange};
 use mm::{MmUser, Pins};
 
 use crate::actions::{Actions, Frames};
+use crate::in_flight::Named;
 use crate::memory::Memory;
 use crate::pool::Ticket;
 use crate::space::Space;
@@ -69,8 +70,6 @@ pub(crate) enum Phase {
     Forking(Box<Fork>),
     /// It has been let into a call, to be looked at when it comes back.
     InCall(OnReturn),
-    /// It is stopped until a request is done.
-    Waiting(Ticket, Redo),
     /// It is in a group stop.
     GroupStopped,
 }
@@ -138,15 +137,6 @@ pub(crate) struct OldAction {
     pub(crate) argument: Option<u64>,
 }
 
-/// What is done when a request has been performed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Redo {
-    /// The stop is looked at again.
-    Stop(Stop),
-    /// The fault at this address goes on; then the instruction is tried again.
-    Fault(u64),
-}
-
 /// A fault that came before, to notice one that never ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Repeat {
@@ -158,17 +148,6 @@ pub(crate) struct Repeat {
     pub(crate) times: u32,
 }
 
-/// A range that a call in flight names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InFlight {
-    /// First byte.
-    pub(crate) start: u64,
-    /// Behind the last byte.
-    pub(crate) end: u64,
-    /// What the kernel does with it.
-    pub(crate) access: Access,
-}
-
 /// A thread.
 #[derive(Debug)]
 pub(crate) struct Thread {
@@ -178,9 +157,9 @@ pub(crate) struct Thread {
     pub(crate) process: Rc<Process>,
     /// What it is doing.
     pub(crate) phase: Phase,
-    /// What the call that it is in names.
-    pub(crate) in_flight: Vec<InFlight>,
-    /// The pages of it that must stay where they are, because of a fork meanwhile.
+    /// The stop that is looked at again when a request has been performed.
+    pub(crate) waiting: Option<(Ticket, Stop)>,
+    /// The pages that its call names and that must stay where they are, because of a fork meanwhile.
     pub(crate) pins: Vec<Pins>,
     /// SIGSEGV and SIGBUS, as far as the program believes that it blocks them.
     pub(crate) blocked_owned: u64,
@@ -210,7 +189,7 @@ impl Thread {
             tid,
             process: Rc::clone(process),
             phase,
-            in_flight: Vec::new(),
+            waiting: None,
             pins: Vec::new(),
             blocked_owned: 0,
             pending_owned: 0,
@@ -229,14 +208,14 @@ impl Thread {
         self.process.memory()
     }
 
-    /// Notes that the call it is about to make names `[start, end)`.
-    pub(crate) fn note_in_flight(&mut self, start: u64, end: u64, access: Access) {
-        self.in_flight.push(InFlight { start, end, access });
+    /// Notes that the call it is about to make names `[start, end)` of a memory.
+    pub(crate) fn note_in_flight(&self, memory: &Memory, (start, end): (u64, u64), access: Access) {
+        memory.space.name(self.tid, Named { start, end, access });
     }
 
-    /// Forgets what its last call named.
+    /// Its last call is over.
     pub(crate) fn forget_in_flight(&mut self) {
-        self.in_flight.clear();
+        self.memory().space.end_call(self.tid);
         self.pins.clear();
     }
 
@@ -245,7 +224,7 @@ impl Thread {
         if !self.pins.is_empty() {
             return;
         }
-        for flight in &self.in_flight {
+        for flight in memory.space.named_by(self.tid) {
             if flight.access != Access::Write {
                 continue;
             }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mm::fault::Fault;
@@ -18,7 +19,7 @@ use crate::stats::{ProcessStats, TreeStats};
 use crate::sys::signal::{Answered, kill, stop_self};
 use crate::sys::wait::{self, NoStop, Stop};
 use crate::sys::{Gone, Tid, ptrace};
-use crate::thread::{Phase, Process, Redo, Repeat, Thread};
+use crate::thread::{Phase, Process, Repeat, Thread};
 use crate::together::Together;
 use crate::{calls, fault, newborn, signals};
 
@@ -149,9 +150,13 @@ impl Tree {
         }
     }
 
-    fn on_thread_stop(&mut self, mut thread: Thread, stop: Stop) {
+    pub(crate) fn on_thread_stop(&mut self, mut thread: Thread, stop: Stop) {
         if let Stop::Exited { .. } | Stop::Killed { .. } = stop {
             return self.on_death(thread, stop);
+        }
+        // Of a thread that was killed while it waited, only the later stop counts.
+        if let Some((ticket, _)) = thread.waiting.take() {
+            self.requests.remove(&ticket);
         }
         thread.process.count(|counts| counts.stops += 1);
         if self.must_hold(&thread, stop) {
@@ -165,7 +170,8 @@ impl Tree {
         }
         let began = Instant::now();
         let outcome = self.answer(&mut thread, stop);
-        self.go_on(&mut thread, outcome, Redo::Stop(stop));
+        self.refill(&thread.memory());
+        self.go_on(&mut thread, outcome, stop);
         thread
             .process
             .count(|counts| counts.in_machine += began.elapsed());
@@ -173,7 +179,7 @@ impl Tree {
     }
 
     /// Whether the stop has to wait for another thread's fork. What does not touch memory need not.
-    fn must_hold(&self, thread: &Thread, stop: Stop) -> bool {
+    pub(crate) fn must_hold(&self, thread: &Thread, stop: Stop) -> bool {
         match thread.memory().frozen.get() {
             Frozen::By(maker) => {
                 maker != thread.tid
@@ -220,8 +226,22 @@ impl Tree {
         }
     }
 
+    /// Makes ready again what calls under way name and lost in this stop, in `memory` or any other.
+    /// While a fork is under way it waits for that: the child must not inherit it.
+    fn refill(&self, memory: &Rc<Memory>) {
+        if !self.shared.disturbed.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let others = self.threads.values().map(Thread::memory);
+        for memory in others.chain([Rc::clone(memory)]) {
+            if memory.frozen.get() == Frozen::No && memory.space.is_disturbed() {
+                memory.refill();
+            }
+        }
+    }
+
     /// Lets a thread go on as its stop's answer says.
-    pub(crate) fn go_on(&mut self, thread: &mut Thread, outcome: Result<Next, Halt>, redo: Redo) {
+    pub(crate) fn go_on(&mut self, thread: &mut Thread, outcome: Result<Next, Halt>, stop: Stop) {
         let resumed = match outcome {
             Ok(Next::Resume) => ptrace::resume(thread.tid, 0),
             Ok(Next::ResumeWith(signal)) => ptrace::resume(thread.tid, signal),
@@ -233,13 +253,7 @@ impl Tree {
                 Ok(())
             }
             Err(Halt::Wait(fault, request)) => {
-                let redo = match redo {
-                    Redo::Stop(Stop::Signal(libc::SIGSEGV | libc::SIGBUS)) => {
-                        Redo::Fault(fault.addr().as_u64())
-                    }
-                    other => other,
-                };
-                self.wait_for(thread, (fault, request), redo);
+                self.wait_for(thread, (fault, request), stop);
                 Ok(())
             }
         };
@@ -260,6 +274,9 @@ impl Tree {
             }
             drop(done);
         }
+        if let Some(memory) = self.threads.values().next().map(Thread::memory) {
+            self.refill(&memory);
+        }
         if self.ending.is_none()
             && let Some(signal) = Answered::ending()
         {
@@ -271,6 +288,7 @@ impl Tree {
     /// Lets the stops go on that were held back while a memory was frozen.
     pub(crate) fn thaw(&mut self, memory: &Rc<Memory>) {
         memory.frozen.set(Frozen::No);
+        memory.refill();
         let held = std::mem::take(&mut *memory.held.borrow_mut());
         for (tid, stop) in held {
             if let Some(thread) = self.threads.remove(&tid) {
@@ -308,11 +326,12 @@ impl Tree {
                 _ => End::Killed(libc::SIGKILL),
             });
         }
-        if let Phase::Waiting(ticket, _) = thread.phase {
+        if let Some((ticket, _)) = thread.waiting {
             self.requests.remove(&ticket);
         }
         let memory = thread.memory();
         let tid = thread.tid;
+        memory.space.end_thread(tid);
         drop(thread);
         self.release_if_frozen_by(&memory, &[tid]);
         drop(memory);

@@ -101,13 +101,8 @@ pub(crate) fn robust_list_ready(thread: &mut Thread, memory: &Memory) -> Result<
 /// A word that the kernel writes after the last stop of the thread: it stays ready over a fork by
 /// another thread.
 pub(crate) fn dying_word_ready(thread: &mut Thread, memory: &Memory, at: u64) -> Result<(), Halt> {
-    word_ready(memory, at)?;
-    thread.note_in_flight(at, at.saturating_add(WORD), Access::Write);
+    let word = (at, at.saturating_add(WORD));
+    thread.note_in_flight(memory, word, Access::Write);
+    memory.make_ready(word.0, word.1, Access::Write)?;
     Ok(())
-}
-
-fn word_ready(memory: &Memory, at: u64) -> Result<(), Halt> {
-    memory
-        .make_ready(at, at.saturating_add(WORD), Access::Write)
-        .map_err(Halt::from)
 }

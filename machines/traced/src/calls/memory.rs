@@ -24,7 +24,26 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
     if takes_away && call.memory.space.take_has_left_writer() {
         sync::barrier();
     }
+    if let Ok(Answer::Return(value)) = answer {
+        let (start, end) = may_grant(call, verb, value as u64);
+        call.memory.space.disturb(start, end);
+    }
     answer
+}
+
+/// Where a memory call may have allowed what was not allowed before, to calls of other threads too.
+fn may_grant(call: &Call<'_>, verb: Verb, value: u64) -> (u64, u64) {
+    let start = match verb {
+        Verb::Mmap | Verb::Mremap => value,
+        Verb::Mprotect | Verb::Madvise | Verb::RemapFilePages => call.argument(0),
+        Verb::Brk => return (0, value),
+        _ => return (0, 0),
+    };
+    let bytes = match verb {
+        Verb::Mremap => call.argument(2),
+        _ => call.argument(1),
+    };
+    (start, start.saturating_add(bytes))
 }
 
 fn perform(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {

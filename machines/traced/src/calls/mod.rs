@@ -198,32 +198,45 @@ pub(crate) fn on_return(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
             thread.phase = Phase::Forking(fork);
             newborn::failed(tree, thread)
         }
-        Phase::InCall(OnReturn::Opened) => open::on_opened(tree, thread),
-        Phase::InCall(OnReturn::Resized(descriptor)) => {
+        Phase::InCall(then) => {
+            let outcome = finish(tree, thread, then.clone());
+            if matches!(outcome, Err(Halt::Wait(..))) {
+                thread.phase = Phase::InCall(then);
+            }
+            outcome
+        }
+        other => {
+            thread.phase = other;
+            Ok(Next::Resume)
+        }
+    }
+}
+
+/// Does what is to be done when a call comes back.
+fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, Halt> {
+    match then {
+        OnReturn::Opened => open::on_opened(tree, thread),
+        OnReturn::Resized(descriptor) => {
             open::on_resized(tree, thread, descriptor)?;
             Ok(Next::Resume)
         }
-        Phase::InCall(OnReturn::Limits) => {
+        OnReturn::Limits => {
             for other in tree.threads.values() {
                 limits::refresh(other.memory().mm.limits(), other.process.pid);
             }
             limits::refresh(thread.memory().mm.limits(), thread.process.pid);
             Ok(Next::Resume)
         }
-        Phase::InCall(OnReturn::Rights) => {
+        OnReturn::Rights => {
             rights_changed(tree, thread);
             Ok(Next::Resume)
         }
-        Phase::InCall(OnReturn::Pending) => mask::pending_told(thread),
-        Phase::InCall(OnReturn::Action(old)) => mask::action_changed(thread, old),
-        Phase::InCall(OnReturn::RestoreArgument(index, value)) => {
+        OnReturn::Pending => mask::pending_told(thread),
+        OnReturn::Action(old) => mask::action_changed(thread, old),
+        OnReturn::RestoreArgument(index, value) => {
             let mut regs = ptrace::registers(thread.tid)?;
             regs.set_argument(index, value);
             ptrace::set_registers(thread.tid, &regs)?;
-            Ok(Next::Resume)
-        }
-        other => {
-            thread.phase = other;
             Ok(Next::Resume)
         }
     }
