@@ -127,9 +127,11 @@ impl Mm {
         }
         match entry.non_present_kind()? {
             NonPresent::Swap { .. } => Some(RssKind::Swap),
-            NonPresent::Migration { pfn, .. }
-            | NonPresent::DevicePrivate { pfn, .. }
-            | NonPresent::DeviceExclusive { pfn } => self.rss_kind_of_frame(pfn),
+            // Only anonymous memory is ever there.
+            NonPresent::DevicePrivate { .. } => Some(RssKind::Anon),
+            NonPresent::Migration { pfn, .. } | NonPresent::DeviceExclusive { pfn } => {
+                self.rss_kind_of_frame(pfn)
+            }
             NonPresent::HwPoison { .. } | NonPresent::Marker(_) | NonPresent::Busy => None,
         }
     }

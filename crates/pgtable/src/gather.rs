@@ -138,7 +138,9 @@ impl<'m> Gather<'m> {
             Some(_) if old.is_special() => return,
             Some(leaf) => (leaf.pfn, old.is_dirty()),
             None => match old.non_present_kind() {
-                Some(NonPresent::DeviceExclusive { pfn }) => (pfn, false),
+                Some(
+                    NonPresent::DeviceExclusive { pfn } | NonPresent::DevicePrivate { pfn, .. },
+                ) => (pfn, false),
                 _ => return,
             },
         };

@@ -2,16 +2,16 @@
 
 use alloc::sync::Arc;
 
-use addr::{Errno, VirtRange, VmFlags};
+use addr::{Errno, Markers, NonPresent, VirtRange, VmFlags};
 use object::EvenCows;
-use pgtable::{EntryFlags, Gather, Visit};
+use pgtable::{Entry, EntryFlags, Gather, Visit};
 use sync::Stable;
 use vma::{MmapHeld, Vma};
 
 use super::{Walk, may_discard};
 use crate::map::Advice;
 use crate::mm::Mm;
-use crate::zap::{MarkerFate, Memory, Zap};
+use crate::zap::{MarkerFate, Memory, RssChange, Zap};
 
 impl Mm {
     /// DONTNEED, DONTNEED_LOCKED, FREE: under the area's own lock if it covers the range, else under
@@ -86,9 +86,16 @@ impl Mm {
     /// may drop such a page unless it is written again first; until then it reads as before.
     fn free_lazily(&self, part: VirtRange, held: &impl Stable) {
         let mut gather = Gather::new(self.table(), self.mmu(), part);
+        let mut change = RssChange::default();
         let mut cursor = self.table().cursor(part, held, Visit::Filled);
         while let Some(lock) = cursor.advance() {
             let entry = lock.read();
+            if is_reminder(entry) {
+                let _note = lock.clear(held, &mut gather);
+                if let Some(kind) = self.rss_kind_of(entry) {
+                    change.add(kind, -1);
+                }
+            }
             if !entry.is_present() || entry.is_special() {
                 continue;
             }
@@ -104,6 +111,17 @@ impl Mm {
             }
         }
         drop(cursor);
+        change.enter(self);
         gather.finish();
+    }
+}
+
+/// What only says that the page is elsewhere, or broken: nothing is lost with it, and the next
+/// access has a page of zeroes.
+fn is_reminder(entry: Entry) -> bool {
+    match entry.non_present_kind() {
+        Some(NonPresent::Swap { .. } | NonPresent::HwPoison { .. }) => true,
+        Some(NonPresent::Marker(markers)) => markers.contains(Markers::POISONED),
+        _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! Entries get the rights of their area (Linux: `change_pte_range`, `can_change_pte_writable`).
 
 use addr::{MigrationKind, NonPresent, VirtRange, VmFlags};
-use frame::FolioFlags;
+use frame::{FolioFlags, FrameRecord};
 use pgtable::{Entry, EntryFlags, EntryLock, Gather, Visit};
 use sync::MayInstall;
 use vma::Vma;
@@ -24,7 +24,7 @@ impl Mm {
         while let Some(lock) = cursor.advance() {
             let entry = lock.read();
             if !entry.is_present() {
-                demote(lock, held, entry);
+                self.demote(lock, held, entry);
                 continue;
             }
             let writable = upgrade && self.can_change_writable(vma, entry, rights);
@@ -35,6 +35,33 @@ impl Mm {
             };
             let _before = lock.protect(held, gather, rights);
         }
+    }
+
+    /// A page that is elsewhere must not come back writable by itself.
+    fn demote(&self, lock: &mut EntryLock<'_>, held: &impl MayInstall, entry: Entry) {
+        let demoted = match entry.non_present_kind() {
+            Some(NonPresent::Migration {
+                pfn,
+                kind: MigrationKind::Write,
+            }) => {
+                let record = self.arena().folio_record(pfn);
+                let kind = match record.is_some_and(FrameRecord::is_anon) {
+                    true => MigrationKind::ReadExclusive,
+                    false => MigrationKind::Read,
+                };
+                NonPresent::Migration { pfn, kind }
+            }
+            Some(NonPresent::DevicePrivate {
+                pfn,
+                writable: true,
+            }) => NonPresent::DevicePrivate {
+                pfn,
+                writable: false,
+            },
+            _ => return,
+        };
+        let done = lock.install_over(held, entry, Entry::non_present(demoted));
+        debug_assert!(done.is_ok(), "inv 26: a locked entry changed");
     }
 
     /// Whether the entry may allow writes at once, without a fault to see to it: a private page that
@@ -56,27 +83,4 @@ impl Mm {
             .and_then(|leaf| self.arena().record(leaf.pfn));
         record.is_some_and(|record| record.is_anon() && record.has(FolioFlags::ANON_EXCLUSIVE))
     }
-}
-
-/// A page that is elsewhere must not come back writable by itself.
-fn demote(lock: &mut EntryLock<'_>, held: &impl MayInstall, entry: Entry) {
-    let demoted = match entry.non_present_kind() {
-        Some(NonPresent::Migration {
-            pfn,
-            kind: MigrationKind::Write,
-        }) => NonPresent::Migration {
-            pfn,
-            kind: MigrationKind::ReadExclusive,
-        },
-        Some(NonPresent::DevicePrivate {
-            pfn,
-            writable: true,
-        }) => NonPresent::DevicePrivate {
-            pfn,
-            writable: false,
-        },
-        _ => return,
-    };
-    let done = lock.install_over(held, entry, Entry::non_present(demoted));
-    debug_assert!(done.is_ok(), "inv 26: a locked entry changed");
 }

@@ -10,6 +10,7 @@ mod cow;
 mod device;
 mod stack;
 mod races;
+mod notes;
 mod guards;
 mod access;
 mod around;

@@ -47,9 +47,8 @@ impl VmaLocked<'_> {
 
 impl Noted<'_> {
     /// `pgmap->ops->migrate_to_ram`: there is no device that keeps pages of its own in this build.
-    pub(crate) fn device_private(self, pfn: Pfn) -> Step<Done> {
+    pub(crate) fn device_private(self) -> Step<Done> {
         self.locked.request.note("migrate_to_ram", "no such device");
-        debug_assert!(false, "a device-private entry for {pfn:?}");
         Err(Exit::Fail(Cause::Bus))
     }
 }

@@ -8,7 +8,7 @@
 //! memory: their entries are routed as the kernel routes them, and answered as by a kernel built
 //! without them.
 
-use addr::{Level, NonPresent};
+use addr::{Level, NonPresent, Pfn};
 use object::{Obtained, PageRequest, Waiting};
 
 use crate::fault::case::Noted;
@@ -22,10 +22,10 @@ impl Noted<'_> {
             .note("do_swap_page", "the entry is a note, not a mapping");
         match self.note {
             NonPresent::Busy => Err(self.wait_for_busy()),
-            NonPresent::Migration { .. } => Err(self.wait_for_busy()),
+            NonPresent::Migration { pfn, .. } => Err(self.wait_for_migration(pfn)),
             NonPresent::Marker(markers) => self.marker(markers),
             NonPresent::HwPoison { .. } => Err(Exit::Fail(Cause::HwPoison { level: Level::Pte })),
-            NonPresent::DevicePrivate { pfn, .. } => self.device_private(pfn),
+            NonPresent::DevicePrivate { .. } => self.device_private(),
             NonPresent::DeviceExclusive { .. } => Err(Exit::Fail(Cause::Bus)),
             // `get_swap_device`: the device is not there (any more). The kernel returns and lets the
             // access fault for ever; a space without devices never holds such an entry.
@@ -33,12 +33,24 @@ impl Noted<'_> {
         }
     }
 
-    /// `migration_entry_wait`, and the same for a page that is being replaced: whoever put the entry
-    /// there takes it away again in bounded time.
+    /// `migration_entry_wait`: the entry stands only while whoever moves the page has it locked.
+    fn wait_for_migration(self, from: Pfn) -> Exit {
+        self.locked
+            .request
+            .note("migration_entry_wait", "the page is being moved: wait");
+        match self.locked.mm.arena().try_get(from) {
+            Some(folio) => Exit::Wait(PageRequest::folio_unlocked(folio)),
+            // It has moved meanwhile.
+            None => Exit::SPURIOUS,
+        }
+    }
+
+    /// The same for a page that is being replaced: whoever put the entry there takes it away again in
+    /// bounded time.
     fn wait_for_busy(self) -> Exit {
         self.locked
             .request
-            .note("migration_entry_wait", "somebody replaces the page: wait");
+            .note("wait_while_busy", "somebody replaces the page: wait");
         let space = self.locked.mm.downgrade();
         let (page, seen) = (self.locked.page(), self.snapshot);
         Exit::Wait(PageRequest::new(Waiting::BusyEntry, move || {
