@@ -12,6 +12,7 @@
 //! | `exec`, `adopt`, `newborn` | where memories come from: exec and fork |
 //! | `fault`, `decode`, `memory` | a page fault, from the host's signal to the filled run |
 //! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
+//! | `transfer` | how much of a large buffer a call can fill |
 //! | `in_flight` | what the calls that threads are in name, to keep it ready |
 //! | `signals`, `actions`, `calls/mask` | the two signals that Recto owns |
 //! | `space`, `held`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
@@ -58,6 +59,7 @@ mod stub;
 mod sys;
 mod thread;
 mod together;
+mod transfer;
 mod tree;
 mod zero;
 

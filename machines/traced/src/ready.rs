@@ -8,6 +8,7 @@ use crate::memory::{Memory, TASK_SIZE};
 use crate::sys::memory as host_memory;
 use crate::sys::ptrace::Regs;
 use crate::thread::Thread;
+use crate::transfer;
 
 /// The longest path or argument page that the kernel reads as one string.
 const TEXT_BYTES_MAX: u64 = 32 * PAGE_SIZE;
@@ -41,15 +42,15 @@ fn one(thread: &mut Thread, memory: &Memory, regs: &Regs, operand: &Operand) -> 
         Operand::Texts(at) => texts(thread, memory, regs.argument(at)),
         Operand::Vector(flow, at, count) => {
             let count = regs.argument(count).min(NR_BUFFERS_MAX);
-            vector(thread, memory, flow, (regs.argument(at), count))
+            vector(thread, memory, (flow, regs), (regs.argument(at), count))
         }
-        Operand::Message(flow, at) => message(thread, memory, flow, regs.argument(at)),
+        Operand::Message(flow, at) => message(thread, memory, (flow, regs), regs.argument(at)),
         Operand::Messages(flow, at, count) => {
             const BYTES: u64 = 64;
             let count = regs.argument(count).min(NR_BUFFERS_MAX);
             for index in 0..count {
                 let address = regs.argument(at).saturating_add(index * BYTES);
-                message(thread, memory, flow, address)?;
+                message(thread, memory, (flow, regs), address)?;
                 buffer(thread, memory, Flow::InOut, (address, BYTES))?;
             }
             Ok(())
@@ -79,6 +80,12 @@ fn bytes_of(
     Ok(match length {
         Length::Bytes(bytes) => bytes,
         Length::Argument(at) => regs.argument(at),
+        Length::AtMost(at) => match regs.argument(at) {
+            bytes if bytes > transfer::WINDOW_BYTES => {
+                bytes.min(transfer::most_bytes(thread, regs))
+            }
+            bytes => bytes,
+        },
         Length::Items(at, bytes) => (regs.argument(at) & 0xffff_ffff).saturating_mul(bytes),
         Length::ArgumentAnd(at, bytes) => regs.argument(at).saturating_add(bytes),
         Length::AtPointer(at) => {
@@ -196,9 +203,10 @@ fn texts(thread: &mut Thread, memory: &Memory, start: u64) -> Result<(), Halt> {
 fn vector(
     thread: &mut Thread,
     memory: &Memory,
-    flow: Flow,
+    (flow, regs): (Flow, &Regs),
     (start, count): (u64, u64),
 ) -> Result<(), Halt> {
+    let (mut done, mut most) = (0u64, None);
     for index in 0..count {
         let mut entry = [0u8; 16];
         let at = start.saturating_add(index * 16);
@@ -207,15 +215,26 @@ fn vector(
         }
         let (words, _) = entry.as_chunks::<8>();
         if let [base, bytes] = words {
-            let piece = (u64::from_le_bytes(*base), u64::from_le_bytes(*bytes));
-            buffer(thread, memory, flow, piece)?;
+            let (base, bytes) = (u64::from_le_bytes(*base), u64::from_le_bytes(*bytes));
+            let end = bytes.saturating_add(done);
+            if flow == Flow::Out && end > transfer::WINDOW_BYTES {
+                most = most.or_else(|| Some(transfer::most_bytes(thread, regs)));
+            }
+            let left = most.unwrap_or(u64::MAX).saturating_sub(done);
+            buffer(thread, memory, flow, (base, bytes.min(left)))?;
+            done = end;
         }
     }
     buffer(thread, memory, Flow::In, (start, count * 16))
 }
 
 /// A `struct msghdr`: name, vector, control data.
-fn message(thread: &mut Thread, memory: &Memory, flow: Flow, start: u64) -> Result<(), Halt> {
+fn message(
+    thread: &mut Thread,
+    memory: &Memory,
+    (flow, regs): (Flow, &Regs),
+    start: u64,
+) -> Result<(), Halt> {
     let mut header = [0u8; 56];
     if read(thread, memory, start, &mut header)? < header.len() {
         return Ok(());
@@ -224,7 +243,8 @@ fn message(thread: &mut Thread, memory: &Memory, flow: Flow, start: u64) -> Resu
     let word = |index: usize| words.get(index).map_or(0, |word| u64::from_le_bytes(*word));
     let name_bytes = word(1) & 0xffff_ffff;
     buffer(thread, memory, flow, (word(0), name_bytes))?;
-    vector(thread, memory, flow, (word(2), word(3).min(NR_BUFFERS_MAX)))?;
+    let pieces = (word(2), word(3).min(NR_BUFFERS_MAX));
+    vector(thread, memory, (flow, regs), pieces)?;
     buffer(thread, memory, flow, (word(4), word(5)))?;
     let header_flow = match flow {
         Flow::In => Flow::In,

@@ -9,6 +9,8 @@ pub(crate) enum Length {
     Bytes(u64),
     /// As many bytes as this argument says.
     Argument(usize),
+    /// As many bytes as this argument says, or fewer: what the descriptor in argument 0 has.
+    AtMost(usize),
     /// As many items as this argument says, of so many bytes each.
     Items(usize, u64),
     /// As this argument says, and a header of so many bytes.

@@ -204,6 +204,23 @@ pub(crate) fn seals(descriptor: BorrowedFd<'_>) -> i32 {
     unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_GET_SEALS) }.max(0)
 }
 
+/// Whether a socket's data is a stream: what one call leaves is there for the next.
+pub(crate) fn is_stream_socket(descriptor: BorrowedFd<'_>) -> bool {
+    let mut kind: libc::c_int = 0;
+    let mut bytes = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: an integer is stored, of the size that is told; both outlive the call.
+    let answer = unsafe {
+        libc::getsockopt(
+            descriptor.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TYPE,
+            (&raw mut kind).cast(),
+            &raw mut bytes,
+        )
+    };
+    answer == 0 && kind == libc::SOCK_STREAM
+}
+
 /// Whether nothing on the file's mount may be executed.
 pub(crate) fn is_on_noexec_mount(descriptor: BorrowedFd<'_>) -> bool {
     // SAFETY: the structure is integers, so zeroes are one.

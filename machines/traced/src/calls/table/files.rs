@@ -4,7 +4,7 @@ use libc as c;
 
 use super::Plan::{self, Prepare, See};
 use super::{PAIR_OF_TIMES, STAT, Verb};
-use crate::calls::operand::Length::{Argument, Bytes};
+use crate::calls::operand::Length::{Argument, AtMost, Bytes};
 use crate::calls::operand::Operand::{self, Ioctl, Text, Vector, When};
 use crate::calls::operand::{Flow, both, input, output};
 
@@ -16,9 +16,9 @@ const LOCK: Operand = When(
 );
 
 pub(super) const FILES: &[(i64, Plan)] = &[
-    (c::SYS_read, Prepare(&[output(1, Argument(2))])),
+    (c::SYS_read, Prepare(&[output(1, AtMost(2))])),
     (c::SYS_write, Prepare(&[input(1, Argument(2))])),
-    (c::SYS_pread64, Prepare(&[output(1, Argument(2))])),
+    (c::SYS_pread64, Prepare(&[output(1, AtMost(2))])),
     (c::SYS_pwrite64, Prepare(&[input(1, Argument(2))])),
     (c::SYS_readv, Prepare(&[Vector(Flow::Out, 1, 2)])),
     (c::SYS_writev, Prepare(&[Vector(Flow::In, 1, 2)])),

@@ -4,7 +4,7 @@ use libc as c;
 
 use super::Plan::{self, Prepare};
 use super::{EPOLL_EVENTS, PAIR_OF_TIMES, POLL_FDS, TIME};
-use crate::calls::operand::Length::{Argument, ArgumentAnd, AtPointer, Bits, Bytes, Items};
+use crate::calls::operand::Length::{Argument, ArgumentAnd, AtMost, AtPointer, Bits, Bytes, Items};
 use crate::calls::operand::Operand::{self, Message, Messages, Text, When};
 use crate::calls::operand::{Flow, both, input, output};
 
@@ -25,7 +25,7 @@ pub(super) const SOCKETS_AND_WAITS: &[(i64, Plan)] = &[
     (
         c::SYS_recvfrom,
         Prepare(&[
-            output(1, Argument(2)),
+            output(1, AtMost(2)),
             both(5, Bytes(4)),
             output(4, AtPointer(5)),
         ]),
