@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::thread;
 
 use recto::machine::Mode;
+use recto::object::ObjectConfig;
 use recto::object::VmOps;
-use recto::object::source::{Delivery, Fetched, RegionConfig, SourceRegion, from_fn, promise};
+use recto::object::source::{Delivery, Fetched, SourceRegion, from_fn, promise};
 use recto::soft::{Computer, ComputerConfig, Process};
 use recto::{
     Access, FaultInfo, FileRights, MapFlags, MapRequest, ObjectTarget, PAGE_SIZE, PgOff, Prot,
@@ -61,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let computer = Computer::new(ComputerConfig::default())?;
     let process = Process::start(&computer)?;
 
-    let config = RegionConfig::new(4 * PAGE_SIZE, "archive");
+    let config = ObjectConfig::new(4 * PAGE_SIZE, "archive");
     let region = SourceRegion::new(computer.arena(), from_fn(fetch), config);
     let ops: Arc<dyn VmOps> = Arc::clone(&region) as _;
     let target = ObjectTarget::new(ops).with_file(region.open_file(), FileRights::READ);

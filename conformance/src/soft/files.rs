@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use recto::file::OpenFile;
 use recto::mm::Force;
+use recto::object::ObjectConfig;
 use recto::object::device::{DaxFile, HostRights};
 use recto::object::file::FileObject;
-use recto::object::shmem::{Shmem, ShmemConfig};
+use recto::object::shmem::Shmem;
 use recto::object::{FileMappings, InodeId, MappedFile};
 use recto::soft::{Computer, Process};
 use recto::{Errno, FileRights, MapFlags, MapRequest, ObjectTarget, Prot, VirtAddr, VmFlags};
@@ -100,9 +101,9 @@ impl Descriptors {
             ino: 1000 + self.open.len() as u64,
         };
         let path = Arc::from(format!("/memfd:{name} (deleted)"));
-        let config = ShmemConfig {
+        let config = ObjectConfig {
             path,
-            ..ShmemConfig::anonymous(0, inode)
+            ..ObjectConfig::shared_anonymous(0, inode)
         };
         let shmem = Shmem::new(self.computer.arena(), config);
         let kernel = Process::start(&self.computer)?;

@@ -31,14 +31,7 @@ impl Mm {
     /// ENOMEM for holes, after all else was done; EAGAIN when areas cannot be split; EPERM for sealed
     /// memory; what the advice's own work brings.
     pub fn madvise(&self, addr: VirtAddr, len: u64, advice: Advice) -> Result<(), Errno> {
-        if !addr.is_page_aligned() {
-            return Err(Errno::EINVAL);
-        }
-        let bytes = len
-            .checked_next_multiple_of(PAGE_SIZE)
-            .ok_or(Errno::EINVAL)?;
-        addr.checked_add(bytes).ok_or(Errno::EINVAL)?;
-        let Some(range) = VirtRange::from_len(addr, bytes) else {
+        let Some(range) = pages_of(addr, len)? else {
             return Ok(());
         };
         match advice {
@@ -88,6 +81,19 @@ impl Mm {
         }
         walk.end()
     }
+}
+
+/// The pages of `len` bytes from `addr` on: none, or a range. EINVAL for an unaligned start and a range
+/// that wraps.
+pub(crate) fn pages_of(addr: VirtAddr, len: u64) -> Result<Option<VirtRange>, Errno> {
+    if !addr.is_page_aligned() {
+        return Err(Errno::EINVAL);
+    }
+    let bytes = len
+        .checked_next_multiple_of(PAGE_SIZE)
+        .ok_or(Errno::EINVAL)?;
+    addr.checked_add(bytes).ok_or(Errno::EINVAL)?;
+    Ok(VirtRange::from_len(addr, bytes))
 }
 
 /// The areas of a range, one by one; the tree may change between two of them.

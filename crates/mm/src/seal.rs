@@ -3,6 +3,7 @@
 use addr::{Errno, PAGE_SHIFT, PAGE_SIZE, PgOff, Prot, VirtAddr, VirtRange, VmFlags};
 use vma::{Attributes, MmapHeld, MmapWrite, ModifyPlan};
 
+use crate::advise::pages_of;
 use crate::map::{FileRights, MapFlags, MapRequest, ObjectTarget};
 use crate::mm::{Guarded, Mm};
 
@@ -13,14 +14,10 @@ impl Mm {
     /// EINVAL for flags, an unaligned start and a range that wraps; ENOMEM for a hole, before anything
     /// is sealed, and when areas cannot be split.
     pub fn mseal(&self, addr: VirtAddr, len: u64, flags: u64) -> Result<(), Errno> {
-        if flags != 0 || !addr.is_page_aligned() {
+        if flags != 0 {
             return Err(Errno::EINVAL);
         }
-        let bytes = len
-            .checked_next_multiple_of(PAGE_SIZE)
-            .ok_or(Errno::EINVAL)?;
-        addr.checked_add(bytes).ok_or(Errno::EINVAL)?;
-        let Some(range) = VirtRange::from_len(addr, bytes) else {
+        let Some(range) = pages_of(addr, len)? else {
             return Ok(());
         };
         let mut held = self.write();

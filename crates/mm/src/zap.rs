@@ -61,6 +61,15 @@ pub(crate) struct Zap {
     pub(crate) memory: Memory,
 }
 
+/// What to do with a gather that holds much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenFull {
+    /// Empty it.
+    Flush,
+    /// Let it grow.
+    Grow,
+}
+
 /// Changes of the resident counters, by kind, until they are entered.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RssChange([i64; RSS_KINDS.len()]);
@@ -89,20 +98,10 @@ impl Mm {
         gather: &mut Gather<'_>,
         zap: Zap,
     ) {
-        self.rss().note_high_water();
-        let mut change = RssChange::default();
-        let mut cursor = self.table().cursor(range, proof, Visit::Filled);
-        while let Some(lock) = cursor.advance() {
-            zap.entry(self, lock, proof, gather, &mut change);
-            if gather.is_full() {
-                cursor.unlock();
-                gather.flush();
-            }
-        }
-        change.enter(self);
+        self.zap_entries((range, proof), gather, zap, WhenFull::Flush);
     }
 
-    /// As [`Mm::zap`], under locks that a flush may not be made under: the gather is left to grow.
+    /// As [`Mm::zap`], under locks that a flush may not be made under.
     pub(crate) fn zap_without_flush(
         &self,
         range: VirtRange,
@@ -110,11 +109,25 @@ impl Mm {
         gather: &mut Gather<'_>,
         zap: Zap,
     ) {
+        self.zap_entries((range, proof), gather, zap, WhenFull::Grow);
+    }
+
+    fn zap_entries(
+        &self,
+        (range, proof): (VirtRange, &impl Stable),
+        gather: &mut Gather<'_>,
+        zap: Zap,
+        when_full: WhenFull,
+    ) {
         self.rss().note_high_water();
         let mut change = RssChange::default();
         let mut cursor = self.table().cursor(range, proof, Visit::Filled);
         while let Some(lock) = cursor.advance() {
             zap.entry(self, lock, proof, gather, &mut change);
+            if when_full == WhenFull::Flush && gather.is_full() {
+                cursor.unlock();
+                gather.flush();
+            }
         }
         change.enter(self);
     }

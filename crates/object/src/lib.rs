@@ -51,6 +51,7 @@ pub mod failure;
 pub mod area;
 pub mod policy;
 pub mod file;
+pub mod config;
 pub mod owner;
 mod unique;
 pub mod interval;
@@ -64,6 +65,7 @@ pub mod device;
 
 pub use anon::{AnonChain, AnonVma};
 pub use area::{Area, UserfaultId};
+pub use config::ObjectConfig;
 pub use context::{AreaChange, AreaPeek, FaultContext, MapAround, OutsideAccess, WriteNotice};
 pub use failure::{FaultFailure, SourceError};
 pub use file::{FileId, FileObject, InodeId, MappedFile};

@@ -3,10 +3,10 @@
 
 use alloc::sync::Arc;
 
-use addr::{Errno, PAGE_SIZE, VirtAddr, VirtRange};
+use addr::{Errno, VirtAddr};
 use vma::{Attributes, MmapHeld, Vma};
 
-use super::{Walk, update};
+use super::{Walk, pages_of, update};
 use crate::map::PrivateData;
 use crate::map::region::ObjectPromise;
 use crate::mm::Mm;
@@ -23,14 +23,10 @@ impl Mm {
     /// for memory of a file; ENOMEM for holes, after all else was done; EAGAIN when areas cannot be
     /// split.
     pub fn set_anon_name(&self, addr: VirtAddr, len: u64, name: Option<&str>) -> Result<(), Errno> {
-        if !name.is_none_or(is_valid) || !addr.is_page_aligned() {
+        if !name.is_none_or(is_valid) {
             return Err(Errno::EINVAL);
         }
-        let bytes = len
-            .checked_next_multiple_of(PAGE_SIZE)
-            .ok_or(Errno::EINVAL)?;
-        addr.checked_add(bytes).ok_or(Errno::EINVAL)?;
-        let Some(range) = VirtRange::from_len(addr, bytes) else {
+        let Some(range) = pages_of(addr, len)? else {
             return Ok(());
         };
         let name: Option<Arc<str>> = name.map(Arc::from);

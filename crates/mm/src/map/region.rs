@@ -3,8 +3,9 @@
 use alloc::sync::Arc;
 
 use addr::{Errno, PAGE_SHIFT, PgOff, VirtRange, VmFlags};
+use object::ObjectConfig;
 use object::rmap::AdmitWriter;
-use object::shmem::{Shmem, ShmemConfig};
+use object::shmem::Shmem;
 use object::{Area, InodeId};
 use sync::atomic::{AtomicU64, Ordering};
 use vma::{MapPlan, MapScope, MmapWrite, NewArea, RemovePlan, Vma};
@@ -253,7 +254,7 @@ impl Mm {
             commit: Arc::clone(self.commit()),
             pages: promised,
         };
-        let config = ShmemConfig::anonymous(pages << PAGE_SHIFT, unused_inode());
+        let config = ObjectConfig::shared_anonymous(pages << PAGE_SHIFT, unused_inode());
         let memory = Shmem::new(self.arena(), config);
         described.file = Some(memory.open_file());
         described.ops = Some(memory);

@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use addr::{FaultFlags, PAGE_SIZE, PgOff, Prot, SigCode, VirtAddr};
 use frame::{AllocRequest, Purpose};
 use mm::{Attempt, Fault, FaultKind, MapFlags, MapRequest, ObjectTarget, attempt};
+use object::ObjectConfig;
 use object::context::{FaultContext, FaultPage, MapAround, Offered, WriteNotice};
 use object::shmem::Shmem;
-use object::source::{Fetched, RegionConfig, SourceRegion, from_fn, promise};
+use object::source::{Fetched, SourceRegion, from_fn, promise};
 use object::{Callbacks, FaultFailure, Notified, PageRequest, Supplied, VmOps, Waiting};
 
 use crate::space::{BASE, Host, RW, Space, page, pfn_of, read_at, write_at};
@@ -63,7 +64,7 @@ pub(crate) fn numbered(host: &Host, pages: u64) -> Arc<SourceRegion> {
     SourceRegion::new(
         &host.arena,
         from_fn(fetch),
-        RegionConfig::new(pages * PAGE_SIZE, "numbers"),
+        ObjectConfig::new(pages * PAGE_SIZE, "numbers"),
     )
 }
 
@@ -259,7 +260,7 @@ fn a_promised_page_is_returned_as_a_request() {
         Some(ticket) => Fetched::Later(ticket),
         None => Fetched::Retry,
     });
-    let region = SourceRegion::new(&host.arena, source, RegionConfig::new(PAGE_SIZE, "promise"));
+    let region = SourceRegion::new(&host.arena, source, ObjectConfig::new(PAGE_SIZE, "promise"));
     map_region(&space, &region, 1, MapFlags::SHARED);
     let Attempt::Needs(mut fault, work) = attempt(Fault::new(space.mm.shared(), &read_at(at(0))))
     else {
@@ -311,7 +312,7 @@ fn an_embedders_error_comes_out_as_it_went_in() {
     let region = SourceRegion::new(
         &host.arena,
         source,
-        RegionConfig::new(4 * PAGE_SIZE, "gone"),
+        ObjectConfig::new(4 * PAGE_SIZE, "gone"),
     );
     map_region(&space, &region, 4, MapFlags::SHARED);
     let error = space.run().load(at(3)).unwrap_err();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use addr::{PAGE_SIZE, Prot, VirtAddr, VirtRange};
 use machine::{AccessedDirty, Flush, Mmu, MmuCaps, NoMmu, TableUse};
 use mm::{FaultPolicy, FileRights, MapFlags, MapRequest, MmConfig, ObjectTarget, Target};
-use object::source::{Fetched, RegionConfig, SourceRegion, from_fn};
+use object::ObjectConfig;
+use object::source::{Fetched, SourceRegion, from_fn};
 use object::{InodeId, VmOps};
 
 use crate::space::{BASE, Host, RW, page, pfn_of, write_at};
@@ -15,13 +16,13 @@ use crate::space::{BASE, Host, RW, page, pfn_of, write_at};
 fn maps_is_in_the_kernels_text() {
     let host = Host::new(256);
     let space = host.space();
-    let config = RegionConfig {
+    let config = ObjectConfig {
         inode: InodeId {
             major: 8,
             minor: 1,
             ino: 1234,
         },
-        ..RegionConfig::new(4 * PAGE_SIZE, "/usr/lib/a\nb")
+        ..ObjectConfig::new(4 * PAGE_SIZE, "/usr/lib/a\nb")
     };
     let region = SourceRegion::new(&host.arena, from_fn(|_| Fetched::Zeroes), config);
     let ops: Arc<dyn VmOps> = Arc::clone(&region) as _;

@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use addr::{Errno, PAGE_SIZE, PgOff};
 use frame::{AllocRequest, Arena, ChargeId, FolioFlags, FolioLock, Purpose};
 
+use crate::config::ObjectConfig;
 use crate::context::{FaultContext, FaultPage, MapAround};
 use crate::failure::FaultFailure;
 use crate::file::{FileObject, FileStep, FileWork, InodeId, MappedFile, Residency, RssKind};
@@ -21,45 +22,16 @@ use crate::pagecache::{Found, Inserted, PageCache, Shrink};
 use crate::rmap::{EvenCows, FileMappings};
 use crate::unique;
 
-/// How a shared memory object is made.
-#[derive(Clone, Debug)]
-pub struct ShmemConfig {
-    /// Its size in bytes.
-    pub size_bytes: u64,
-    /// Who pays for its pages; by default whoever touches one first.
-    pub charge: Option<ChargeId>,
-    /// How many pages it may hold at once; by default as many as it is long.
-    pub limit_pages: Option<u64>,
-    /// Which file it is, for `/proc/PID/maps`.
-    pub inode: InodeId,
-    /// What `/proc/PID/maps` prints.
-    pub path: Arc<str>,
-}
-
-impl ShmemConfig {
-    /// As MAP_SHARED|MAP_ANONYMOUS makes it. The kernel prints it as `/dev/zero (deleted)`.
-    pub fn anonymous(size_bytes: u64, inode: InodeId) -> Self {
-        let path = Arc::from("/dev/zero (deleted)");
-        ShmemConfig {
-            size_bytes,
-            charge: None,
-            limit_pages: None,
-            inode,
-            path,
-        }
-    }
-}
-
 /// A shared memory object.
 #[derive(Debug)]
 pub struct Shmem {
     cache: Arc<PageCache>,
-    config: ShmemConfig,
+    config: ObjectConfig,
 }
 
 impl Shmem {
     /// A new object without pages.
-    pub fn new(arena: &Arc<Arena>, config: ShmemConfig) -> Arc<Self> {
+    pub fn new(arena: &Arc<Arena>, config: ObjectConfig) -> Arc<Self> {
         let limit = config.limit_pages.unwrap_or(u64::MAX);
         let mappings = FileMappings::new();
         let cache = PageCache::limited(Arc::clone(arena), mappings, config.size_bytes, limit);
@@ -75,7 +47,7 @@ impl Shmem {
             minor: 1,
             ino,
         };
-        Shmem::new(arena, ShmemConfig::anonymous(size_bytes, inode))
+        Shmem::new(arena, ObjectConfig::shared_anonymous(size_bytes, inode))
     }
 
     /// A new open file of it, for areas.

@@ -99,9 +99,9 @@ fn it_keeps_to_its_limit_and_gives_all_back() {
         minor: 1,
         ino: 77,
     };
-    let config = ShmemConfig {
+    let config = ObjectConfig {
         limit_pages: Some(2),
-        ..ShmemConfig::anonymous(8 * PAGE_SIZE, inode)
+        ..ObjectConfig::shared_anonymous(8 * PAGE_SIZE, inode)
     };
     let memory = Shmem::new(&arena, config);
     let area = shared(8);

@@ -32,7 +32,7 @@ use addr::{Errno, PgOff};
 use crate::context::OutsideBytes;
 use crate::failure::SourceError;
 
-pub use region::{NoBase, RegionConfig, RegionStats, SourceRegion};
+pub use region::{NoBase, RegionStats, SourceRegion};
 pub use ticket::{Completer, Ticket, promise};
 
 /// What serves the pages of a region. Called with an area locked, so no method may wait; answer

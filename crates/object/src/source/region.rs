@@ -8,45 +8,13 @@ use frame::{AllocRequest, Arena, ChargeId, Folio, FolioLock, OwnerId, Purpose};
 use sync::atomic::{AtomicU64, Ordering};
 
 use super::{Delivery, Fetched, Source};
+use crate::config::ObjectConfig;
 use crate::failure::{FaultFailure, SourceError};
-use crate::file::{FileObject, InodeId, MappedFile};
+use crate::file::{FileObject, MappedFile};
 use crate::ops::Supplied;
 use crate::pagecache::{Begun, FillWait, Filling, Found, PageCache};
 use crate::request::{Brought, Obtained, PageRequest, Waiting};
 use crate::rmap::{EvenCows, FileMappings, Flushes};
-
-/// How a region is made.
-#[derive(Clone, Debug)]
-pub struct RegionConfig {
-    /// Its length in bytes.
-    pub size_bytes: u64,
-    /// Who pays for its pages; by default whoever touches one first.
-    pub charge: Option<ChargeId>,
-    /// How many pages it may hold; more is out of memory for whoever asks.
-    pub limit_pages: Option<u64>,
-    /// Which file it is, for `/proc/PID/maps`.
-    pub inode: InodeId,
-    /// What `/proc/PID/maps` prints, unless the source has a name.
-    pub path: Arc<str>,
-}
-
-impl RegionConfig {
-    /// A region of `size_bytes` without limit, printed as `path`.
-    pub fn new(size_bytes: u64, path: impl Into<Arc<str>>) -> Self {
-        let inode = InodeId {
-            major: 0,
-            minor: 0,
-            ino: 0,
-        };
-        RegionConfig {
-            size_bytes,
-            charge: None,
-            limit_pages: None,
-            inode,
-            path: path.into(),
-        }
-    }
-}
 
 /// What a region has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +41,7 @@ pub struct SourceRegion {
     pub(super) source: Arc<dyn Source>,
     pub(super) base: Option<Arc<SourceRegion>>,
     pub(super) cache: Arc<PageCache>,
-    config: RegionConfig,
+    config: ObjectConfig,
     pub(super) counters: Counters,
 }
 
@@ -97,7 +65,7 @@ impl SourceRegion {
     pub fn new(
         arena: &Arc<Arena>,
         source: impl Source + 'static,
-        config: RegionConfig,
+        config: ObjectConfig,
     ) -> Arc<Self> {
         let mappings = FileMappings::new();
         SourceRegion::build(arena, Arc::new(source), (None, mappings), config)
@@ -107,7 +75,7 @@ impl SourceRegion {
     pub fn over(
         base: &Arc<SourceRegion>,
         source: impl Source + 'static,
-        config: RegionConfig,
+        config: ObjectConfig,
     ) -> Arc<Self> {
         let arena = Arc::clone(base.cache.arena());
         let below = (Some(Arc::clone(base)), Arc::clone(base.cache.mappings()));
@@ -118,7 +86,7 @@ impl SourceRegion {
         arena: &Arc<Arena>,
         source: Arc<dyn Source>,
         below: (Option<Arc<SourceRegion>>, Arc<FileMappings>),
-        config: RegionConfig,
+        config: ObjectConfig,
     ) -> Arc<Self> {
         let (base, mappings) = below;
         let limit = config.limit_pages.unwrap_or(u64::MAX);

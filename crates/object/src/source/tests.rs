@@ -7,6 +7,7 @@ use addr::{Access, PAGE_SIZE, VirtAddr, VmFlags};
 
 use super::*;
 use crate::area::Area;
+use crate::config::ObjectConfig;
 use crate::context::{
     AreaChange, AreaPeek, AroundPage, AroundSink, FaultContext, FaultPage, MapAround, Noticed,
     Offered, OutsideAccess,
@@ -39,7 +40,7 @@ fn region(source: impl Source + 'static) -> Arc<SourceRegion> {
     SourceRegion::new(
         &arena(64),
         source,
-        RegionConfig::new(8 * PAGE_SIZE, "[lazy]"),
+        ObjectConfig::new(8 * PAGE_SIZE, "[lazy]"),
     )
 }
 
@@ -224,7 +225,7 @@ fn a_region_over_another_clones_what_is_written() {
         5 => Fetched::Data(b"mine".to_vec()),
         _ => Fetched::Base,
     };
-    let config = RegionConfig::new(8 * PAGE_SIZE, "[over]");
+    let config = ObjectConfig::new(8 * PAGE_SIZE, "[over]");
     let one = SourceRegion::over(&base, from_fn(over), config.clone());
     let two = SourceRegion::over(&base, from_fn(over), config);
     let area = shared(8);
@@ -267,7 +268,7 @@ fn a_region_over_another_clones_what_is_written() {
 #[test]
 fn a_base_page_is_found_in_the_areas_of_the_region_above() {
     let base = region(from_fn(|_| Fetched::Zeroes));
-    let config = RegionConfig::new(8 * PAGE_SIZE, "[over]");
+    let config = ObjectConfig::new(8 * PAGE_SIZE, "[over]");
     let over = SourceRegion::over(&base, from_fn(|_| Fetched::Base), config);
     let mm = FakeSpace::new();
     let _link = over
@@ -301,7 +302,7 @@ fn a_base_page_is_found_in_the_areas_of_the_region_above() {
 #[test]
 fn fault_around_sees_through_to_the_base() {
     let base = region(from_fn(|_| Fetched::Zeroes));
-    let config = RegionConfig::new(8 * PAGE_SIZE, "[over]");
+    let config = ObjectConfig::new(8 * PAGE_SIZE, "[over]");
     let over = SourceRegion::over(&base, from_fn(|_| Fetched::Base), config);
     let area = shared(8);
     for page in 0..4 {
@@ -323,7 +324,7 @@ fn fault_around_sees_through_to_the_base() {
 #[test]
 fn fault_around_ends_where_the_region_above_does() {
     let base = region(from_fn(|_| Fetched::Data(b"base".to_vec())));
-    let config = RegionConfig::new(2 * PAGE_SIZE, "short");
+    let config = ObjectConfig::new(2 * PAGE_SIZE, "short");
     let over = SourceRegion::over(&base, from_fn(|_| Fetched::Base), config);
     let area = private(8);
     for page in 0..4 {
@@ -545,9 +546,9 @@ fn areas_are_counted_as_they_open_and_close() {
 
 #[test]
 fn a_region_keeps_to_its_limit() {
-    let config = RegionConfig {
+    let config = ObjectConfig {
         limit_pages: Some(1),
-        ..RegionConfig::new(8 * PAGE_SIZE, "[small]")
+        ..ObjectConfig::new(8 * PAGE_SIZE, "[small]")
     };
     let region = SourceRegion::new(&arena(16), from_fn(|_| Fetched::Zeroes), config);
     drop(locked(serve(&*region, &private(8), 0, Access::Read)));
@@ -564,7 +565,7 @@ fn a_region_keeps_to_its_limit() {
 #[test]
 fn clones_are_made_once_whoever_comes() {
     let base = region(from_fn(|_| Fetched::Zeroes));
-    let config = RegionConfig::new(8 * PAGE_SIZE, "[over]");
+    let config = ObjectConfig::new(8 * PAGE_SIZE, "[over]");
     let over = SourceRegion::over(&base, from_fn(|_| Fetched::Base), config);
     let area = shared(8);
     std::thread::scope(|scope| {

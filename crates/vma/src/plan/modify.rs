@@ -240,8 +240,8 @@ impl Target<'_> {
             (Sides::Both, Some(prev), Some(next)) if may_vanish(&next) => {
                 self.join(held, prev, next)
             }
-            (Sides::Both | Sides::Prev, Some(prev), _) => self.give_to_prev(held, prev),
-            (Sides::Next, _, Some(next)) => self.give_to_next(held, next),
+            (Sides::Both | Sides::Prev, Some(prev), _) => self.give_to(held, prev),
+            (Sides::Next, _, Some(next)) => self.give_to(held, next),
             _ => return Ok(None),
         }
         .map(Some)
@@ -262,45 +262,38 @@ impl Target<'_> {
         Ok(self.plan(held, &gone, alloc::vec![Arc::clone(&heir)], heir))
     }
 
-    fn give_to_prev<T>(
+    /// The neighbour grows over the part; what is left of the middle is on its other side.
+    fn give_to<T>(
         &self,
         held: &MmapWrite<'_, T>,
-        prev: Arc<Vma>,
+        neighbour: Arc<Vma>,
     ) -> Result<ModifyPlan, Refused> {
         let middle = self.middle;
-        let mut whole = cut(&prev, spanning(prev.range, self.range));
+        let is_below = neighbour.range.end() == self.range.start();
+        let (span, rest) = match is_below {
+            true => (
+                spanning(neighbour.range, self.range),
+                between(self.range.end(), middle.range.end()),
+            ),
+            false => (
+                spanning(self.range, neighbour.range),
+                between(middle.range.start(), self.range.start()),
+            ),
+        };
+        let mut whole = cut(&neighbour, span);
         whole.area.flags |= self.to.flags & VmFlags::STICKY;
-        let heir = build(
-            held,
-            whole,
-            AnonFrom::first([prev.anon_chain(), middle.anon_chain()]),
-        )?;
+        let anon = AnonFrom::first([neighbour.anon_chain(), middle.anon_chain()]);
+        let heir = build(held, whole, anon)?;
+        let mut gone = [neighbour, Arc::clone(middle)];
         let mut born = alloc::vec![Arc::clone(&heir)];
-        if let Some(rest) = between(self.range.end(), middle.range.end()) {
+        if let Some(rest) = rest {
             born.push(build(held, cut(middle, rest), AnonFrom::of(middle))?);
         }
-        Ok(self.plan(held, &[prev, Arc::clone(middle)], born, heir))
-    }
-
-    fn give_to_next<T>(
-        &self,
-        held: &MmapWrite<'_, T>,
-        next: Arc<Vma>,
-    ) -> Result<ModifyPlan, Refused> {
-        let middle = self.middle;
-        let mut whole = cut(&next, spanning(self.range, next.range));
-        whole.area.flags |= self.to.flags & VmFlags::STICKY;
-        let heir = build(
-            held,
-            whole,
-            AnonFrom::first([next.anon_chain(), middle.anon_chain()]),
-        )?;
-        let mut born = Vec::new();
-        if let Some(rest) = between(middle.range.start(), self.range.start()) {
-            born.push(build(held, cut(middle, rest), AnonFrom::of(middle))?);
+        if !is_below {
+            gone.reverse();
+            born.reverse();
         }
-        born.push(Arc::clone(&heir));
-        Ok(self.plan(held, &[Arc::clone(middle), next], born, heir))
+        Ok(self.plan(held, &gone, born, heir))
     }
 
     fn plan<T>(
