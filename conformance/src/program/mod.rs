@@ -41,6 +41,9 @@ pub struct Program {
     pub prepare: Vec<Vec<String>>,
     /// The command. `{src}` as above.
     pub argv: Vec<String>,
+    /// A command that starts it, or `recto`, by what follows it.
+    #[serde(default)]
+    pub through: Vec<String>,
     /// Its environment beside PATH, HOME and LC_ALL=C.
     #[serde(default)]
     pub env: BTreeMap<String, String>,

@@ -99,6 +99,7 @@ pub(super) fn run(program: &Program, dir: &Path, recto: Option<&Path>) -> io::Re
         let before = [recto.display().to_string(), "run".into(), "--".into()];
         words.splice(0..0, before);
     }
+    words.splice(0..0, program.through.iter().cloned());
     // The streams go to files beside the folder, so that nothing can fill a pipe.
     let stream = |name: &str| dir.with_extension(name);
     let mut command = Command::new(&words[0]);

@@ -6,7 +6,7 @@
 //! own actions do not defer themselves. What the program asked for is kept here.
 
 use crate::fault::signal_bit;
-use crate::signals::{OWNED, RED_ZONE, frame_bytes};
+use crate::signals::OWNED;
 
 /// The kernel's `struct sigaction`: handler, flags, restorer, mask.
 pub(crate) const ACTION_BYTES: usize = 32;
@@ -14,6 +14,7 @@ pub(crate) const ACTION_BYTES: usize = 32;
 const IGNORE: u64 = libc::SIG_IGN as u64;
 const DEFAULT: u64 = libc::SIG_DFL as u64;
 const NODEFER: u64 = libc::SA_NODEFER as u64;
+const RESETHAND: u64 = libc::SA_RESETHAND as u32 as u64;
 
 /// An action as a program gives it to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) struct Actions {
     ignored: u64,
     /// Those of the two whose handler may be interrupted by themselves.
     nodefer: u64,
+    /// Signals whose handler is entered once.
+    once: u64,
     /// Signals whose handler's mask has SIGSEGV.
     masks_segv: u64,
     /// Signals whose handler's mask has SIGBUS.
@@ -101,11 +104,17 @@ impl Actions {
         };
         let has_handler = action.handler != DEFAULT && action.handler != IGNORE;
         set(&mut self.handled, u64::MAX, has_handler);
+        set(&mut self.once, u64::MAX, action.flags & RESETHAND != 0);
         set(&mut self.ignored, OWNED, action.handler == IGNORE);
         set(&mut self.nodefer, OWNED, action.flags & NODEFER != 0);
         let has = |blocked: i32| action.mask & signal_bit(blocked) != 0;
         set(&mut self.masks_segv, u64::MAX, has(libc::SIGSEGV));
         set(&mut self.masks_bus, u64::MAX, has(libc::SIGBUS));
+    }
+
+    /// The handler of `signal` is entered.
+    pub(crate) fn entered(&mut self, signal: i32) {
+        self.handled &= !(signal_bit(signal) & self.once);
     }
 
     /// What the host is told of an action of `signal`.
@@ -144,6 +153,14 @@ impl Actions {
         action
     }
 
+    /// A program that begins with those of `signals` ignored that are of the two.
+    pub(crate) fn ignoring(signals: u64) -> Self {
+        Self {
+            ignored: signals & OWNED,
+            ..Self::default()
+        }
+    }
+
     /// The program becomes another: handlers are gone, what was ignored stays so.
     pub(crate) fn exec(&mut self) {
         *self = Self {
@@ -153,65 +170,9 @@ impl Actions {
     }
 }
 
-/// The frames of handlers that were entered while the program blocked one of the two: the mask that
-/// the kernel saved in them lacks it.
-#[derive(Debug, Default)]
-pub(crate) struct Frames {
-    entered: Vec<Frame>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    /// The stack pointer when the signal came.
-    stack: u64,
-    /// The alternate stack at that time, from its first byte to behind its last.
-    alternate: (u64, u64),
-    /// What was blocked.
-    blocked: u64,
-}
-
-/// Frames that are remembered; a program that jumps out of handlers leaves some behind.
-const FRAMES_MAX: usize = 256;
-
-impl Frames {
-    /// A handler is about to be entered with `blocked` of the two blocked.
-    pub(crate) fn enter(&mut self, stack: u64, alternate: Option<(u64, u64)>, blocked: u64) {
-        if blocked == 0 {
-            return;
-        }
-        if self.entered.len() == FRAMES_MAX {
-            self.entered.remove(0);
-        }
-        let alternate =
-            alternate.map_or((0, 0), |(start, size)| (start, start.saturating_add(size)));
-        self.entered.push(Frame {
-            stack,
-            alternate,
-            blocked,
-        });
-    }
-
-    /// A handler returns by the frame at `frame`: what was blocked when it was entered.
-    pub(crate) fn leave(&mut self, frame: u64) -> u64 {
-        let holds = |known: &Frame| {
-            let lowest = known.stack.saturating_sub(RED_ZONE + frame_bytes());
-            (lowest..known.stack).contains(&frame)
-                || (known.alternate.0..known.alternate.1).contains(&frame)
-        };
-        match self.entered.iter().rposition(holds) {
-            Some(index) => {
-                let blocked = self.entered[index].blocked;
-                self.entered.truncate(index);
-                blocked
-            }
-            None => 0,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Action, Actions, DEFAULT, Frames, IGNORE, NODEFER};
+    use super::{Action, Actions, DEFAULT, IGNORE, NODEFER, RESETHAND};
     use crate::fault::signal_bit;
     use crate::signals::OWNED;
 
@@ -265,13 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_by_where_they_lie() {
-        let mut frames = Frames::default();
-        frames.enter(0x10_0000, None, 0);
-        frames.enter(0x10_0000, None, 1);
-        frames.enter(0x8_0000, Some((0x2000, 0x1000)), 2);
-        assert_eq!(frames.leave(0x2f00), 2);
-        assert_eq!(frames.leave(0x10_0000 - 600), 1);
-        assert_eq!(frames.leave(0x10_0000 - 600), 0);
+    fn a_handler_that_is_entered_once_is_gone_then() {
+        let mut actions = Actions::default();
+        actions.note(libc::SIGUSR1, action(HANDLER, RESETHAND, OWNED));
+        assert!(actions.is_handled(libc::SIGUSR1));
+        actions.entered(libc::SIGUSR1);
+        assert!(!actions.is_handled(libc::SIGUSR1));
+        actions.note(libc::SIGUSR1, action(HANDLER, 0, OWNED));
+        actions.entered(libc::SIGUSR1);
+        assert!(actions.is_handled(libc::SIGUSR1));
     }
 }

@@ -19,6 +19,7 @@ impl Tree {
             && let Some(caller) = self.threads.remove(&former)
         {
             thread.blocked_owned = caller.blocked_owned;
+            thread.pending_owned = caller.pending_owned;
         }
         let before = process.memory();
         for tid in [former, thread.tid] {
@@ -51,6 +52,7 @@ impl Tree {
             thread.robust_list,
             thread.alternate_stack,
         ) = (0, 0, None);
+        thread.blocked_before = None;
         Ok(Next::Resume)
     }
 

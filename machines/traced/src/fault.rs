@@ -122,8 +122,7 @@ fn deliver(thread: &mut Thread, error: &FaultError) -> Result<Next, Halt> {
         return crate::signals::end_by_blocked(thread, raw);
     }
     ptrace::set_signal_info(thread.tid, &info)?;
-    crate::signals::enter_handler(thread, raw)?;
-    Ok(Next::ResumeWith(raw))
+    crate::signals::enter_handler(thread, raw)
 }
 
 /// The bit of a signal in a mask.

@@ -13,6 +13,8 @@ pub(crate) enum Next {
     Resume,
     /// With this signal.
     ResumeWith(i32),
+    /// With this signal, to the first instruction of its handler.
+    IntoHandler(i32),
     /// Until the call that it is in comes back.
     ToCallEdge,
     /// It stays stopped; something else will let it go on.

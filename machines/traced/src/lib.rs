@@ -14,7 +14,7 @@
 //! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
 //! | `transfer` | how much of a large buffer a call can fill |
 //! | `in_flight` | what the calls that threads are in name, to keep it ready |
-//! | `signals`, `actions`, `calls/mask` | the two signals that Recto owns |
+//! | `signals`, `actions`, `pending`, `calls/mask`, `calls/consume` | the two signals that Recto owns |
 //! | `space`, `held`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
 //! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
 //! | `proc_text` | the files of `/proc/PID` that speak of memory |
@@ -45,6 +45,7 @@ mod keeper;
 mod limits;
 mod memory;
 mod newborn;
+mod pending;
 mod pool;
 mod proc_text;
 mod ready;

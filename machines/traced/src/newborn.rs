@@ -123,6 +123,7 @@ fn process_for(thread: &Thread, child: Tid, fork: &Fork, memory: &Rc<Memory>) ->
         (_, None) => Process::new(child, Rc::clone(memory), program),
     };
     *process.owned.borrow_mut() = *thread.process.owned.borrow();
+    process.has_signalfd.set(thread.process.has_signalfd.get());
     process
 }
 

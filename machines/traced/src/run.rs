@@ -20,7 +20,7 @@ use crate::keeper::Workshop;
 use crate::space::Shared;
 use crate::stats::TreeStats;
 use crate::sys::seccomp::{Cookie, Filter, Listener, Verdict};
-use crate::sys::signal::{Answered, kill};
+use crate::sys::signal::{Answered, Inherited, kill};
 use crate::sys::spawn::{Bell, Launch, Report, launch};
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, descriptor, ptrace};
@@ -187,8 +187,9 @@ pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
         SignalPolicy::Answer => Some(Answered::ringing(bell.tid())),
         SignalPolicy::Leave => None,
     };
+    let inherited = waiting.inherited();
     waiting.go();
-    let outcome = start(config, root, &arena, (&bell, cookie, together));
+    let outcome = start(config, (root, inherited), &arena, (&bell, cookie, together));
     drop(answered);
     outcome.inspect_err(|_| {
         kill(root, libc::SIGKILL);
@@ -204,7 +205,7 @@ fn not_permitted(error: HostError) -> RunError {
 
 fn start(
     config: &RunConfig,
-    root: Tid,
+    (root, inherited): (Tid, Inherited),
     arena: &Arc<Arena>,
     (bell, cookie, together): (&Arc<Bell>, Cookie, Together),
 ) -> Result<Outcome, RunError> {
@@ -225,7 +226,8 @@ fn start(
     };
     until_exec(config, root)?;
     let mut tree = Tree::new(&shared, materials, bell.tid(), root);
-    tree.begin().map_err(|reason| unadoptable(config, reason))?;
+    tree.begin(inherited)
+        .map_err(|reason| unadoptable(config, reason))?;
     tree.together = Some(together);
     let idle = GiveBack::begin(arena);
     let mut ended = tree.serve();

@@ -5,46 +5,100 @@
 //! is such a signal, so the host's mask never contains the two, and the host's action is never to
 //! ignore them. What the program believes of them is kept here.
 
+use std::rc::Rc;
+
 use addr::Access;
 
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
+use crate::ready;
 use crate::sys::ptrace::{self, Regs, SignalInfo};
-use crate::sys::signal::kill_thread;
-use crate::thread::Thread;
+use crate::sys::signal::{kill_thread, queue_to_thread};
+use crate::thread::{OnReturn, Phase, Thread};
+use crate::tree::Tree;
 
 /// The signals whose host state is ours.
 pub(crate) const OWNED: u64 = signal_bit(libc::SIGSEGV) | signal_bit(libc::SIGBUS);
 
 const SEGV_MAPERR: i32 = 1;
 
+/// Where the mask is in a `struct ucontext`: behind flags, link, stack and registers.
+pub(crate) const MASK_IN_CONTEXT: u64 = 8 + 8 + 24 + 256;
+
 /// What the kernel leaves alone below the stack pointer.
 pub(crate) const RED_ZONE: u64 = 128;
 
 /// Handles a stop for a signal that is no page fault.
-pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
+pub(crate) fn on_signal(tree: &mut Tree, thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
     if thread.in_stub && signal == libc::SIGSEGV {
         thread.in_stub = false;
         let info = SignalInfo::fault(signal, SEGV_MAPERR, thread.memory().space.stub());
         ptrace::set_signal_info(thread.tid, &info)?;
     }
-    let blocked = thread.blocked_owned & signal_bit(signal) != 0;
-    if signal_bit(signal) & OWNED != 0 && !is_sent(thread)? {
-        if blocked && !thread.doomed {
+    if signal_bit(signal) & OWNED != 0 {
+        let blocked = thread.blocked_owned & signal_bit(signal) != 0;
+        if is_sent(thread)? {
+            let info = what_came(thread, signal)?;
+            if blocked {
+                hold(tree, thread, signal, info);
+                return Ok(Next::Resume);
+            }
+            if thread.process.owned.borrow().is_ignored(signal) {
+                return Ok(Next::Resume);
+            }
+        } else if blocked && !thread.doomed {
             return end_by_blocked(thread, signal);
         }
-    } else if signal_bit(signal) & OWNED != 0 {
-        let ignored = thread.process.owned.borrow().is_ignored(signal);
-        if blocked {
-            thread.pending_owned |= signal_bit(signal);
-            return Ok(Next::Resume);
+    }
+    enter_handler(thread, signal)
+}
+
+/// What came with a signal that it was sent: of one that Recto handed over, what came at first.
+fn what_came(thread: &mut Thread, signal: i32) -> Result<SignalInfo, Halt> {
+    match thread.handed_over.take(signal) {
+        Some(info) => {
+            ptrace::set_signal_info(thread.tid, &info)?;
+            Ok(info)
         }
-        if ignored {
-            return Ok(Next::Resume);
+        None => Ok(ptrace::signal_info(thread.tid)?),
+    }
+}
+
+/// The thread blocks a signal that it was sent. One for the whole process goes to another thread if
+/// that takes it; else it waits.
+fn hold(tree: &mut Tree, thread: &mut Thread, signal: i32, info: SignalInfo) {
+    if info.code() == libc::SI_TKILL {
+        return thread.pending_owned.put(signal, info);
+    }
+    let takes_it = |other: &&mut Thread| {
+        Rc::ptr_eq(&other.process, &thread.process)
+            && (other.blocked_owned & signal_bit(signal) == 0
+                || matches!(other.phase, Phase::InCall(OnReturn::Consumed)))
+    };
+    match tree.threads.values_mut().find(takes_it) {
+        Some(other) => hand_over(other, signal, info),
+        None => thread.process.pending.borrow_mut().put(signal, info),
+    }
+}
+
+/// Hands a signal that waited to the host, for this thread.
+fn hand_over(thread: &mut Thread, signal: i32, info: SignalInfo) {
+    thread.handed_over.put(signal, info);
+    queue_to_thread(thread.process.pid, thread.tid, signal, &info.queued());
+}
+
+/// Hands over those of `signals` that wait for the thread or its process.
+pub(crate) fn release(thread: &mut Thread, signals: u64) {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        if signals & signal_bit(signal) == 0 {
+            continue;
+        }
+        let own = thread.pending_owned.take(signal);
+        let process = Rc::clone(&thread.process);
+        if let Some(info) = own.or_else(|| process.pending.borrow_mut().take(signal)) {
+            hand_over(thread, signal, info);
         }
     }
-    enter_handler(thread, signal)?;
-    Ok(Next::ResumeWith(signal))
 }
 
 /// Whether a task sent the signal, rather than the kernel for something the program did.
@@ -52,19 +106,39 @@ fn is_sent(thread: &Thread) -> Result<bool, Halt> {
     Ok(ptrace::signal_info(thread.tid)?.code() <= 0)
 }
 
-/// A signal is about to be let through. If it has a handler, makes the pages ready that the kernel
-/// writes the frame to, and blocks for the program what the handler blocks.
-pub(crate) fn enter_handler(thread: &mut Thread, signal: i32) -> Result<(), Halt> {
+/// Lets a signal through. If it has a handler, makes the pages ready that the kernel writes the frame
+/// to, and blocks for the program what the handler blocks.
+pub(crate) fn enter_handler(thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
     let actions = *thread.process.owned.borrow();
     if !actions.is_handled(signal) {
-        return Ok(());
+        return Ok(Next::ResumeWith(signal));
     }
     let stack = ptrace::registers(thread.tid)?.stack();
     make_frame_ready(thread, stack)?;
-    thread
-        .frames
-        .enter(stack, thread.alternate_stack, thread.blocked_owned);
+    // The frame has the mask from before a call that had one of its own.
+    let before = thread.blocked_before.take();
+    let before = before.unwrap_or(thread.blocked_owned);
     thread.blocked_owned |= actions.blocked_by(signal);
+    thread.process.owned.borrow_mut().entered(signal);
+    if before == 0 {
+        return Ok(Next::ResumeWith(signal));
+    }
+    thread.phase = Phase::EnteringHandler(before);
+    Ok(Next::IntoHandler(signal))
+}
+
+/// The thread is at the first instruction of a handler: the mask in its frame (`struct rt_sigframe`),
+/// which is in force again when the handler returns, gets those of the two that were blocked.
+pub(crate) fn in_handler(thread: &mut Thread, before: u64) -> Result<(), Halt> {
+    const RETURN_ADDRESS: u64 = 8;
+    let frame = ptrace::registers(thread.tid)?.stack();
+    let mask_at = frame.saturating_add(RETURN_ADDRESS + MASK_IN_CONTEXT);
+    let mut mask = [0u8; 8];
+    let memory = thread.memory();
+    if ready::read(thread, &memory, mask_at, &mut mask)? == mask.len() {
+        let mask = u64::from_le_bytes(mask) | before;
+        ready::write(thread, &memory, mask_at, &mask.to_le_bytes())?;
+    }
     Ok(())
 }
 
@@ -88,17 +162,6 @@ pub(crate) fn frame_bytes() -> u64 {
     const MARGIN: u64 = 512;
     const LEAST: u64 = 2048;
     crate::sys::signal::frame_bytes().max(LEAST) + MARGIN
-}
-
-/// Sends again what was held back while the program blocked it.
-pub(crate) fn release_pending(thread: &mut Thread) {
-    for signal in [libc::SIGSEGV, libc::SIGBUS] {
-        let bit = signal_bit(signal);
-        if thread.pending_owned & bit != 0 && thread.blocked_owned & bit == 0 {
-            thread.pending_owned &= !bit;
-            kill_thread(thread.process.pid, thread.tid, signal);
-        }
-    }
 }
 
 /// The program blocks a signal that its own access raised: the kernel would end it whatever its

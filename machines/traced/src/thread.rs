@@ -7,9 +7,10 @@ use std::sync::Arc;
 use addr::{Access, VirtRange};
 use mm::{MmUser, Pins};
 
-use crate::actions::{Actions, Frames};
+use crate::actions::Actions;
 use crate::in_flight::Named;
 use crate::memory::Memory;
+use crate::pending::Pending;
 use crate::pool::Ticket;
 use crate::space::Space;
 use crate::stats::Running;
@@ -31,6 +32,10 @@ pub(crate) struct Process {
     pub(crate) nr_threads: Cell<u32>,
     /// What the program believes of the signals that Recto owns.
     pub(crate) owned: RefCell<Actions>,
+    /// Those of the two that wait for any of its threads.
+    pub(crate) pending: RefCell<Pending>,
+    /// Whether it has had a descriptor that reads one of the two.
+    pub(crate) has_signalfd: Cell<bool>,
 }
 
 impl Process {
@@ -43,6 +48,8 @@ impl Process {
             counts: Cell::new(Running::default()),
             nr_threads: Cell::new(0),
             owned: RefCell::new(Actions::default()),
+            pending: RefCell::new(Pending::default()),
+            has_signalfd: Cell::new(false),
         })
     }
 
@@ -70,6 +77,8 @@ pub(crate) enum Phase {
     Forking(Box<Fork>),
     /// It has been let into a call, to be looked at when it comes back.
     InCall(OnReturn),
+    /// It enters a handler; what it blocked of the two before belongs into the frame.
+    EnteringHandler(u64),
     /// It is in a group stop.
     GroupStopped,
 }
@@ -116,12 +125,15 @@ pub(crate) enum OnReturn {
     Limits,
     /// What the thread is allowed may have changed.
     Rights,
-    /// The program is told which signals are held back.
-    Pending,
+    /// While it was in the call the host blocked for it what the program blocks.
+    Consumed,
     /// The program is told its own view of a signal's action.
     Action(OldAction),
-    /// The program gets its own argument back in place of the one that was patched.
-    RestoreArgument(usize, u64),
+    /// The thread's alternate signal stack is another, if the call succeeded.
+    AlternateStack(Option<(u64, u64)>),
+    /// The call had a mask of its own, which is over; the program gets its own argument back in place
+    /// of the one that was patched.
+    OwnMask(usize, u64),
 }
 
 /// An action that a call in flight reports.
@@ -163,14 +175,16 @@ pub(crate) struct Thread {
     pub(crate) pins: Vec<Pins>,
     /// SIGSEGV and SIGBUS, as far as the program believes that it blocks them.
     pub(crate) blocked_owned: u64,
-    /// Those of the two that wait for the program to unblock them.
-    pub(crate) pending_owned: u64,
+    /// What it blocked of them before the call that it is in, which has a mask of its own.
+    pub(crate) blocked_before: Option<u64>,
+    /// Those of the two that wait for it to unblock them.
+    pub(crate) pending_owned: Pending,
+    /// Those of the two that were handed to the host for it, with what really came with them.
+    pub(crate) handed_over: Pending,
     /// Whether it is being ended by a signal that it blocks.
     pub(crate) doomed: bool,
     /// Whether it has jumped into the stub page, where for the program there is nothing.
     pub(crate) in_stub: bool,
-    /// Frames of handlers whose saved mask lacks what the program blocked.
-    pub(crate) frames: Frames,
     /// Its alternate signal stack, if it has one.
     pub(crate) alternate_stack: Option<(u64, u64)>,
     /// Where the kernel clears its number when it ends.
@@ -192,10 +206,11 @@ impl Thread {
             waiting: None,
             pins: Vec::new(),
             blocked_owned: 0,
-            pending_owned: 0,
+            blocked_before: None,
+            pending_owned: Pending::default(),
+            handed_over: Pending::default(),
             doomed: false,
             in_stub: false,
-            frames: Frames::default(),
             alternate_stack: None,
             clear_tid_at: 0,
             robust_list: 0,

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use mm::fault::Fault;
 
+use crate::actions::Actions;
 use crate::adopt::{self, Materials, Unadoptable};
 use crate::errands::Errand;
 use crate::files::Files;
@@ -16,7 +17,7 @@ use crate::memory::{Frozen, Memory};
 use crate::pool::{Pool, Ticket};
 use crate::space::Shared;
 use crate::stats::{ProcessStats, TreeStats};
-use crate::sys::signal::{Answered, kill, stop_self};
+use crate::sys::signal::{Answered, Inherited, kill, stop_self};
 use crate::sys::wait::{self, NoStop, Stop};
 use crate::sys::{Gone, Tid, ptrace};
 use crate::thread::{Phase, Process, Repeat, Thread};
@@ -99,12 +100,14 @@ impl Tree {
     }
 
     /// Takes over the image of the first program, which is stopped at its exec.
-    pub(crate) fn begin(&mut self) -> Result<(), Unadoptable> {
+    pub(crate) fn begin(&mut self, inherited: Inherited) -> Result<(), Unadoptable> {
         let root = self.root;
         let memory = adopt::adopt(&self.shared, &self.materials, &mut self.files, root)?;
         let process = Process::new(root, Rc::new(memory), program_of(root));
-        self.threads
-            .insert(root, Thread::new(root, &process, Phase::Running));
+        *process.owned.borrow_mut() = Actions::ignoring(inherited.ignored);
+        let mut thread = Thread::new(root, &process, Phase::Running);
+        thread.blocked_owned = inherited.blocked;
+        self.threads.insert(root, thread);
         ptrace::resume(root, 0).map_err(|Gone| Unadoptable::Gone)
     }
 
@@ -195,6 +198,14 @@ impl Tree {
         if matches!(thread.phase, Phase::Newborn(_)) {
             return newborn::on_first_stop(self, thread, stop);
         }
+        if let Phase::EnteringHandler(before) = thread.phase {
+            if stop == Stop::Signal(libc::SIGTRAP) {
+                signals::in_handler(thread, before)?;
+                thread.phase = Phase::Running;
+                return Ok(Next::Resume);
+            }
+            thread.phase = Phase::Running;
+        }
         match stop {
             Stop::Seccomp => {
                 thread.forget_in_flight();
@@ -207,7 +218,7 @@ impl Tree {
                 if let Some(next) = fault::on_signal(thread, signal)? {
                     return Ok(next);
                 }
-                signals::on_signal(thread, signal)
+                signals::on_signal(self, thread, signal)
             }
             Stop::Birth => newborn::on_birth(self, thread),
             Stop::Exec => self.on_exec(thread),
@@ -245,6 +256,7 @@ impl Tree {
         let resumed = match outcome {
             Ok(Next::Resume) => ptrace::resume(thread.tid, 0),
             Ok(Next::ResumeWith(signal)) => ptrace::resume(thread.tid, signal),
+            Ok(Next::IntoHandler(signal)) => ptrace::resume_into_handler(thread.tid, signal),
             Ok(Next::ToCallEdge) => ptrace::resume_to_call_edge(thread.tid, 0),
             Ok(Next::Stay) => Ok(()),
             Err(Halt::Gone) => Err(Gone),

@@ -1,6 +1,8 @@
 //! The calls that change what signals do: wherever a program speaks of SIGSEGV and SIGBUS, the host
 //! is told something else, and the program's own view is kept.
 
+use std::rc::Rc;
+
 use addr::Access;
 
 use super::table::Verb;
@@ -9,9 +11,10 @@ use crate::actions::{ACTION_BYTES, Action, Actions};
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
 use crate::ready;
-use crate::signals::{OWNED, RED_ZONE, frame_bytes, release_pending};
+use crate::signals::{MASK_IN_CONTEXT, OWNED, RED_ZONE, frame_bytes, release};
 use crate::sys::ptrace;
 use crate::thread::{OldAction, OnReturn, Phase, Thread};
+use crate::tree::Tree;
 
 const SET_BYTES: u64 = 8;
 const NR_SIGNALS: i32 = 64;
@@ -22,7 +25,6 @@ pub(crate) fn see(call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
         Verb::Sigprocmask => change_mask(call),
         Verb::Sigaction => change_action(call),
         Verb::Sigreturn => come_back(call),
-        Verb::Sigpending => show_pending(call),
         Verb::Sigaltstack => change_stack(call),
         Verb::Sigsuspend => patch_mask_at(call, 0),
         _ => match call.regs.call_number() {
@@ -68,7 +70,7 @@ fn change_mask(call: &mut Call<'_>) -> Result<Answer, Halt> {
     let never = signal_bit(libc::SIGKILL) | signal_bit(libc::SIGSTOP);
     ptrace::set_signal_mask(tid, wanted & !OWNED & !never)?;
     call.thread.blocked_owned = after;
-    release_pending(call.thread);
+    release(call.thread, !call.thread.blocked_owned);
     let old = (host | before).to_le_bytes();
     let out = call.argument(2);
     if out != 0 && !ready::write(call.thread, call.memory, out, &old)? {
@@ -116,7 +118,11 @@ fn change_action(call: &mut Call<'_>) -> Result<Answer, Halt> {
 }
 
 /// rt_sigaction comes back: the program is told its own view of the old action.
-pub(crate) fn action_changed(thread: &mut Thread, old: OldAction) -> Result<Next, Halt> {
+pub(crate) fn action_changed(
+    tree: &mut Tree,
+    thread: &mut Thread,
+    old: OldAction,
+) -> Result<Next, Halt> {
     let mut regs = ptrace::registers(thread.tid)?;
     let done = regs.result() == 0;
     if let Some(own) = old.argument {
@@ -125,7 +131,12 @@ pub(crate) fn action_changed(thread: &mut Thread, old: OldAction) -> Result<Next
     }
     if !done {
         *thread.process.owned.borrow_mut() = old.before;
-    } else if old.at != 0 {
+        return Ok(Next::Resume);
+    }
+    if thread.process.owned.borrow().is_ignored(old.signal) {
+        discard(tree, thread, old.signal);
+    }
+    if old.at != 0 {
         let memory = thread.memory();
         let mut bytes = [0u8; ACTION_BYTES];
         if ready::read(thread, &memory, old.at, &mut bytes)? == bytes.len() {
@@ -138,76 +149,68 @@ pub(crate) fn action_changed(thread: &mut Thread, old: OldAction) -> Result<Next
     Ok(Next::Resume)
 }
 
-/// rt_sigpending: the host knows nothing of what is held back here.
-fn show_pending(call: &mut Call<'_>) -> Result<Answer, Halt> {
-    if call.thread.pending_owned == 0 {
-        return Ok(Answer::Run);
-    }
-    call.thread.phase = Phase::InCall(OnReturn::Pending);
-    Ok(Answer::Go(Next::ToCallEdge))
-}
-
-/// rt_sigpending comes back: what is held back is added to what the host says.
-pub(crate) fn pending_told(thread: &mut Thread) -> Result<Next, Halt> {
-    let regs = ptrace::registers(thread.tid)?;
-    let (at, bytes) = (regs.argument(0), regs.argument(1).min(SET_BYTES));
-    let mut word = [0u8; SET_BYTES as usize];
-    let set = word.get_mut(..bytes as usize).unwrap_or_default();
-    let memory = thread.memory();
-    if regs.result() == 0 && ready::read(thread, &memory, at, set)? == set.len() {
-        for (byte, held) in set.iter_mut().zip(thread.pending_owned.to_le_bytes()) {
-            *byte |= held;
+/// What is ignored does not wait any more.
+fn discard(tree: &mut Tree, thread: &mut Thread, signal: i32) {
+    thread.process.pending.borrow_mut().take(signal);
+    let process = Rc::clone(&thread.process);
+    for other in tree.threads.values_mut().chain([thread]) {
+        if Rc::ptr_eq(&other.process, &process) {
+            other.pending_owned.take(signal);
         }
-        ready::write(thread, &memory, at, set)?;
     }
-    Ok(Next::Resume)
 }
 
 /// rt_sigreturn reads the frame that the handler was entered with: what the program blocks again is
 /// the mask in it, which the host must not see whole.
 fn come_back(call: &mut Call<'_>) -> Result<Answer, Halt> {
-    // The kernel's `struct rt_sigframe`: the return address, already popped, and the context, whose
-    // mask comes behind flags, link, stack and registers.
-    const MASK_IN_CONTEXT: u64 = 8 + 8 + 24 + 256;
     let stack = call.regs.stack();
-    let start = stack.saturating_sub(8);
-    call.memory
-        .make_ready(start, stack.saturating_add(frame_bytes()), Access::Read)?;
-    let outer = call.thread.frames.leave(start);
-    let mask_at = stack.saturating_add(MASK_IN_CONTEXT);
-    let mask = read_word(call, mask_at)?.unwrap_or(0);
-    if mask & OWNED != 0 {
-        ready::write(
-            call.thread,
-            call.memory,
-            mask_at,
-            &(mask & !OWNED).to_le_bytes(),
-        )?;
+    call.memory.make_ready(
+        stack.saturating_sub(8),
+        stack.saturating_add(frame_bytes()),
+        Access::Read,
+    )?;
+    let mut context = [0u8; MASK_IN_CONTEXT as usize + 8];
+    if ready::read(call.thread, call.memory, stack, &mut context)? < context.len() {
+        return Ok(Answer::Run);
     }
-    call.thread.blocked_owned = (mask & OWNED) | outer;
-    release_pending(call.thread);
+    let (words, _) = context.as_chunks::<8>();
+    let word = |index: usize| words.get(index).map_or(0, |word| u64::from_le_bytes(*word));
+    call.thread.alternate_stack = stack_of([word(2), word(3), word(4)]);
+    let mask = word(MASK_IN_CONTEXT as usize / 8);
+    if mask & OWNED != 0 {
+        let mask_at = stack.saturating_add(MASK_IN_CONTEXT);
+        let own = (mask & !OWNED).to_le_bytes();
+        ready::write(call.thread, call.memory, mask_at, &own)?;
+    }
+    call.thread.blocked_owned = mask & OWNED;
+    release(call.thread, !call.thread.blocked_owned);
     Ok(Answer::Run)
+}
+
+/// The stack that a `stack_t` speaks of: address, flags, size.
+fn stack_of([at, flags, bytes]: [u64; 3]) -> Option<(u64, u64)> {
+    let disabled = flags as i32 & libc::SS_DISABLE != 0;
+    (!disabled).then_some((at, bytes))
 }
 
 fn change_stack(call: &mut Call<'_>) -> Result<Answer, Halt> {
     let mut stack = [0u8; 24];
     let at = call.argument(0);
-    if at != 0 && ready::read(call.thread, call.memory, at, &mut stack)? == stack.len() {
-        let (words, _) = stack.as_chunks::<8>();
-        let word = |index: usize| words.get(index).map_or(0, |word| u64::from_le_bytes(*word));
-        let disabled = word(1) as i32 & libc::SS_DISABLE != 0;
-        call.thread.alternate_stack = (!disabled).then(|| (word(0), word(2)));
+    if at == 0 || ready::read(call.thread, call.memory, at, &mut stack)? < stack.len() {
+        return Ok(Answer::Run);
     }
-    Ok(Answer::Run)
+    let (words, _) = stack.as_chunks::<8>();
+    let word = |index: usize| words.get(index).map_or(0, |word| u64::from_le_bytes(*word));
+    let stack = stack_of([word(0), word(1), word(2)]);
+    call.thread.phase = Phase::InCall(OnReturn::AlternateStack(stack));
+    Ok(Answer::Go(Next::ToCallEdge))
 }
 
 /// A mask that holds for the duration of the call, by its address in an argument.
 fn patch_mask_at(call: &mut Call<'_>, argument: usize) -> Result<Answer, Halt> {
     match read_word(call, call.argument(argument))? {
-        Some(mask) if mask & OWNED != 0 => {
-            with_patch(call, argument, &(mask & !OWNED).to_le_bytes())
-        }
-        _ => Ok(Answer::Run),
+        Some(mask) => own_mask(call, (argument, mask), &(mask & !OWNED).to_le_bytes()),
+        None => Ok(Answer::Run),
     }
 }
 
@@ -223,34 +226,59 @@ fn patch_pair(call: &mut Call<'_>) -> Result<Answer, Halt> {
         super::operand::Flow::In,
         (mask_at, SET_BYTES),
     )?;
-    match read_word(call, mask_at)? {
-        Some(mask) if mask & OWNED != 0 => {
-            let at = scratch(call, 24);
-            let mut patched = Vec::with_capacity(24);
-            for word in [at + 16, SET_BYTES, mask & !OWNED] {
-                patched.extend_from_slice(&word.to_le_bytes());
-            }
-            with_patch(call, ARGUMENT, &patched)
-        }
-        _ => Ok(Answer::Run),
+    let Some(mask) = read_word(call, mask_at)? else {
+        return Ok(Answer::Run);
+    };
+    let at = scratch(call, 24);
+    let mut patched = Vec::with_capacity(24);
+    for word in [at + 16, SET_BYTES, mask & !OWNED] {
+        patched.extend_from_slice(&word.to_le_bytes());
     }
+    own_mask(call, (ARGUMENT, mask), &patched)
+}
+
+/// Lets a call run with `mask`, to which `argument` leads: the host gets `patched` in its place if it
+/// has one of the two.
+fn own_mask(
+    call: &mut Call<'_>,
+    (argument, mask): (usize, u64),
+    patched: &[u8],
+) -> Result<Answer, Halt> {
+    let before = call.thread.blocked_owned;
+    if (mask | before) & OWNED == 0 {
+        return Ok(Answer::Run);
+    }
+    let own = call.argument(argument);
+    if mask & OWNED != 0 {
+        let at = scratch(call, patched.len() as u64);
+        if !ready::write(call.thread, call.memory, at, patched)? {
+            return Ok(Answer::Run);
+        }
+        call.regs.set_argument(argument, at);
+        ptrace::set_registers(call.thread.tid, &call.regs)?;
+    }
+    call.thread.blocked_before = Some(before);
+    call.thread.blocked_owned = mask & OWNED;
+    release(call.thread, !call.thread.blocked_owned);
+    call.thread.phase = Phase::InCall(OnReturn::OwnMask(argument, own));
+    Ok(Answer::Go(Next::ToCallEdge))
+}
+
+/// The call comes back. If a signal interrupted it, its mask holds until that has its handler.
+pub(crate) fn own_mask_over(thread: &mut Thread, argument: usize, own: u64) -> Result<Next, Halt> {
+    let mut regs = ptrace::registers(thread.tid)?;
+    regs.set_argument(argument, own);
+    ptrace::set_registers(thread.tid, &regs)?;
+    if !regs.is_interrupted()
+        && let Some(before) = thread.blocked_before.take()
+    {
+        thread.blocked_owned = before;
+        release(thread, !before);
+    }
+    Ok(Next::Resume)
 }
 
 /// A place below the stack that nobody uses until the call returns.
 fn scratch(call: &Call<'_>, bytes: u64) -> u64 {
     call.regs.stack().saturating_sub(RED_ZONE + bytes) & !15
-}
-
-/// Lets the call run with `argument` leading to `bytes` in place of the program's own; it gets its
-/// argument back when the call returns.
-fn with_patch(call: &mut Call<'_>, argument: usize, bytes: &[u8]) -> Result<Answer, Halt> {
-    let at = scratch(call, bytes.len() as u64);
-    if !ready::write(call.thread, call.memory, at, bytes)? {
-        return Ok(Answer::Run);
-    }
-    let own = call.argument(argument);
-    call.regs.set_argument(argument, at);
-    ptrace::set_registers(call.thread.tid, &call.regs)?;
-    call.thread.phase = Phase::InCall(OnReturn::RestoreArgument(argument, own));
-    Ok(Answer::Go(Next::ToCallEdge))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod operand;
 pub(crate) mod table;
 mod birth;
+mod consume;
 mod futex;
 mod mask;
 mod memory;
@@ -65,6 +66,9 @@ impl Call<'_> {
 /// A thread enters a call that the filter asks about.
 pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
     let regs = ptrace::registers(thread.tid)?;
+    if let Some(before) = thread.blocked_before.take() {
+        thread.blocked_owned = before;
+    }
     let stub = thread.memory().space.stub();
     if regs.instruction().wrapping_sub(stub) < crate::stub::BYTES {
         return signals::refuse_stub(thread, regs);
@@ -72,23 +76,27 @@ pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     thread.process.count(|counts| counts.calls += 1);
     let memory = thread.memory();
     let number = usize::try_from(regs.call_number()).unwrap_or(usize::MAX);
+    let mut call = Call {
+        thread,
+        memory: &memory,
+        regs,
+    };
     let answer = match PLANS.get(number) {
         Some(Plan::Prepare(operands)) => {
-            ready::operands(thread, &memory, &regs, operands)?;
+            ready::operands(call.thread, &memory, &regs, operands)?;
             Answer::Run
         }
         Some(Plan::See(verb, operands)) => {
-            ready::operands(thread, &memory, &regs, operands)?;
-            let mut call = Call {
-                thread,
-                memory: &memory,
-                regs,
-            };
+            ready::operands(call.thread, &memory, &regs, operands)?;
             see(tree, &mut call, *verb)?
         }
         Some(Plan::Pass) => Answer::Run,
         Some(Plan::Fail(errno)) => Answer::Return(-i64::from(*errno)),
         None => Answer::Return(Errno::ENOSYS.as_return()),
+    };
+    let answer = match answer {
+        Answer::Run => consume::see(&mut call)?,
+        other => other,
     };
     match answer {
         Answer::Run => Ok(Next::Resume),
@@ -117,7 +125,6 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
         | Verb::Sigprocmask
         | Verb::Sigreturn
         | Verb::Sigsuspend
-        | Verb::Sigpending
         | Verb::Sigaltstack
         | Verb::WithMask => mask::see(call, verb),
         Verb::Setrlimit | Verb::Prlimit => {
@@ -128,6 +135,7 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
             call.thread.phase = Phase::InCall(OnReturn::Rights);
             Ok(Answer::Go(Next::ToCallEdge))
         }
+        Verb::Signalfd => consume::see_signalfd(call),
         Verb::Prctl => see_prctl(call),
         Verb::Seccomp => Ok(see_seccomp(call)),
         Verb::ProcessVmRead | Verb::ProcessVmWrite => process_vm::see(tree, call, verb),
@@ -231,14 +239,15 @@ fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, 
             rights_changed(tree, thread);
             Ok(Next::Resume)
         }
-        OnReturn::Pending => mask::pending_told(thread),
-        OnReturn::Action(old) => mask::action_changed(thread, old),
-        OnReturn::RestoreArgument(index, value) => {
-            let mut regs = ptrace::registers(thread.tid)?;
-            regs.set_argument(index, value);
-            ptrace::set_registers(thread.tid, &regs)?;
+        OnReturn::Consumed => consume::came_back(thread),
+        OnReturn::AlternateStack(stack) => {
+            if ptrace::registers(thread.tid)?.result() == 0 {
+                thread.alternate_stack = stack;
+            }
             Ok(Next::Resume)
         }
+        OnReturn::Action(old) => mask::action_changed(tree, thread, old),
+        OnReturn::OwnMask(index, value) => mask::own_mask_over(thread, index, value),
     }
 }
 

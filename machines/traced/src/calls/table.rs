@@ -47,7 +47,7 @@ pub(crate) enum Verb {
     Sigprocmask,
     Sigreturn,
     Sigsuspend,
-    Sigpending,
+    Signalfd,
     Sigaltstack,
     /// A call that takes a signal mask for its duration: the mask is in argument 4, or, with
     /// pselect6, in a pair that argument 5 points to.
@@ -283,10 +283,7 @@ const SIGNALS: &[(i64, Plan)] = &[
         ),
     ),
     (c::SYS_rt_sigreturn, See(Verb::Sigreturn, &[])),
-    (
-        c::SYS_rt_sigpending,
-        See(Verb::Sigpending, &[output(0, Argument(1))]),
-    ),
+    (c::SYS_rt_sigpending, Prepare(&[output(0, Argument(1))])),
     (
         c::SYS_rt_sigtimedwait,
         Prepare(&[
@@ -315,8 +312,14 @@ const SIGNALS: &[(i64, Plan)] = &[
             &[input(0, Bytes(24)), output(1, Bytes(24))],
         ),
     ),
-    (c::SYS_signalfd, Prepare(&[input(1, Argument(2))])),
-    (c::SYS_signalfd4, Prepare(&[input(1, Argument(2))])),
+    (
+        c::SYS_signalfd,
+        See(Verb::Signalfd, &[input(1, Argument(2))]),
+    ),
+    (
+        c::SYS_signalfd4,
+        See(Verb::Signalfd, &[input(1, Argument(2))]),
+    ),
     (
         c::SYS_pselect6,
         See(

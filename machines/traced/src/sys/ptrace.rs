@@ -88,6 +88,14 @@ impl Regs {
         self.0.rax as i64
     }
 
+    /// Whether a signal interrupted the call: EINTR, or a word of the kernel's own for a call that it
+    /// may make again.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        const RESTARTS: core::ops::RangeInclusive<i64> = 512..=516;
+        let errno = -self.result();
+        errno == i64::from(libc::EINTR) || RESTARTS.contains(&errno)
+    }
+
     /// Changes what a call returns.
     pub(crate) fn set_result(&mut self, result: i64) {
         self.0.rax = result as u64;
@@ -186,6 +194,19 @@ impl SignalInfo {
         Self(unsafe { core::mem::transmute::<FaultFields, libc::siginfo_t>(fields) })
     }
 
+    /// The same, as a task may send it to another (`SI_QUEUE`).
+    pub(crate) fn queued(&self) -> Self {
+        let mut info = *self;
+        info.0.si_code = libc::SI_QUEUE;
+        info
+    }
+
+    /// Its bytes, as they stand in a program's memory.
+    pub(crate) fn to_bytes(self) -> [u8; size_of::<libc::siginfo_t>()] {
+        // SAFETY: every byte of it is an integer's, zeroed or stored by the kernel.
+        unsafe { core::mem::transmute(self) }
+    }
+
     /// Its `si_code`.
     pub(crate) fn code(&self) -> i32 {
         self.0.si_code
@@ -221,6 +242,11 @@ pub(crate) fn seize(tid: Tid) -> Result<(), HostError> {
 /// Lets the task run until its next stop, giving it `signal` (0: none).
 pub(crate) fn resume(tid: Tid, signal: i32) -> Result<(), Gone> {
     request(libc::PTRACE_CONT, tid, 0, number(signal as usize)).map(drop)
+}
+
+/// Gives the task `signal`, and lets it run to the first instruction of the handler.
+pub(crate) fn resume_into_handler(tid: Tid, signal: i32) -> Result<(), Gone> {
+    request(libc::PTRACE_SINGLESTEP, tid, 0, number(signal as usize)).map(drop)
 }
 
 /// Lets the task run until it enters or leaves a call, giving it `signal` (0: none).

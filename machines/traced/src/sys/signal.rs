@@ -2,7 +2,10 @@
 #![expect(unsafe_code, reason = "signal handlers and kill are host calls")]
 
 use super::Tid;
-use core::sync::atomic::{AtomicI32, Ordering};
+use super::ptrace::SignalInfo;
+use crate::fault::signal_bit;
+use crate::signals::OWNED;
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Sends a signal to a process; that it is gone already is no error.
 pub(crate) fn kill(tid: Tid, signal: i32) {
@@ -14,6 +17,98 @@ pub(crate) fn kill(tid: Tid, signal: i32) {
 pub(crate) fn kill_thread(process: Tid, thread: Tid, signal: i32) {
     // SAFETY: numbers alone.
     unsafe { libc::syscall(libc::SYS_tgkill, process.raw(), thread.raw(), signal) };
+}
+
+/// Sends a signal to one thread of a process, with `info`, which must be one that a task may send.
+pub(crate) fn queue_to_thread(process: Tid, thread: Tid, signal: i32, info: &SignalInfo) {
+    // SAFETY: the structure is of the kernel's size, and read by the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_tgsigqueueinfo,
+            process.raw(),
+            thread.raw(),
+            signal,
+            &raw const *info,
+        )
+    };
+}
+
+static IGNORED_SIGPIPE: AtomicBool = AtomicBool::new(false);
+
+/// Runs before `main`: the runtime of Rust ignores SIGPIPE, and a program that is started inherits
+/// what it was before.
+extern "C" fn note_sigpipe() {
+    let ignored = is_ignored(libc::SIGPIPE);
+    IGNORED_SIGPIPE.store(ignored, Ordering::SeqCst);
+}
+
+// SAFETY: the section holds functions without arguments that are called before `main`; this one makes
+// one host call.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = note_sigpipe;
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: 1. zeroes are an empty action. 2. it is stored to, and outlives the call.
+    unsafe {
+        let mut action: libc::sigaction = core::mem::zeroed();
+        libc::sigaction(signal, core::ptr::null(), &raw mut action);
+        action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// What a program inherits of some signals from the task that starts it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    /// Those that are ignored.
+    pub(crate) ignored: u64,
+    /// Those that are blocked.
+    pub(crate) blocked: u64,
+}
+
+impl Inherited {
+    /// What the calling thread passes on of the two that Recto owns.
+    pub(crate) fn of_owned() -> Self {
+        let mut mask = 0u64;
+        // SAFETY: a set of the kernel's size, which is stored to and outlives the call.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_BLOCK,
+                core::ptr::null::<u64>(),
+                &raw mut mask,
+                size_of::<u64>(),
+            )
+        };
+        let two = [libc::SIGSEGV, libc::SIGBUS];
+        let bits = two.iter().filter(|signal| is_ignored(**signal));
+        Self {
+            ignored: bits.fold(0, |set, signal| set | signal_bit(*signal)),
+            blocked: mask & OWNED,
+        }
+    }
+
+    /// Before an exec: the host neither blocks nor ignores the two, and SIGPIPE is as this process
+    /// found it. Async-signal-safe.
+    pub(super) fn prepare_for_exec() {
+        let two = OWNED;
+        // SAFETY: 1. the default action runs no code of ours. 2. a set of the kernel's size, which is
+        // read by the call.
+        unsafe {
+            libc::signal(libc::SIGSEGV, libc::SIG_DFL);
+            libc::signal(libc::SIGBUS, libc::SIG_DFL);
+            if !IGNORED_SIGPIPE.load(Ordering::SeqCst) {
+                libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            }
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_UNBLOCK,
+                &raw const two,
+                core::ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
+        }
+    }
 }
 
 /// Stops the calling process until it is continued.

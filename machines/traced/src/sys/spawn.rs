@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "fork, and the code between it and exec")]
 
 use super::seccomp::{Filter, INSTALL_CALL};
+use super::signal::Inherited;
 use super::{HostError, Tid};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -57,12 +58,18 @@ pub(crate) struct Launch {
 pub(crate) struct Waiting {
     tid: Tid,
     go: OwnedFd,
+    inherited: Inherited,
 }
 
 impl Waiting {
     /// The task.
     pub(crate) fn tid(&self) -> Tid {
         self.tid
+    }
+
+    /// What its program begins with of the two signals that Recto owns.
+    pub(crate) fn inherited(&self) -> Inherited {
+        self.inherited
     }
 
     /// Lets it go on.
@@ -93,6 +100,7 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 /// Makes a task that waits to be seized, then comes under the filter and executes the program.
 pub(crate) fn launch(launch: &Launch) -> Result<Waiting, HostError> {
     let (wait, go) = pipe()?;
+    let inherited = Inherited::of_owned();
     let arguments = pointers(&launch.arguments);
     let environment = pointers(&launch.environment);
     // SAFETY: the child calls `become_program` alone, which makes host calls and touches memory
@@ -109,6 +117,7 @@ pub(crate) fn launch(launch: &Launch) -> Result<Waiting, HostError> {
     Ok(Waiting {
         tid: Tid::new(pid),
         go,
+        inherited,
     })
 }
 
@@ -119,15 +128,14 @@ fn become_program(
     environment: &[*const libc::c_char],
 ) -> ! {
     let mut byte = 0u8;
-    // SAFETY: 1. one byte is stored. 2. SIGPIPE was set aside by the runtime of Rust, and the
-    // program expects the default. 3. the limit is read by the call.
+    // SAFETY: 1. one byte is stored. 2. the limit is read by the call.
     unsafe {
         while libc::read(wait, (&raw mut byte).cast(), 1) < 0 {}
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         if let Some(limit) = &launch.nr_descriptors {
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const *limit);
         }
     }
+    Inherited::prepare_for_exec();
     match launch.filter.install() {
         Ok(listener) => {
             report(listener as u64, Report::Listening);
