@@ -4,10 +4,11 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 
 use addr::{Level, PAGE_SHIFT, PAGE_SIZE, Pfn, Prot, VirtAddr, VirtRange, VmFlags};
+use frame::FolioFlags;
 use machine::AccessedDirty;
 use object::context::AreaPeek;
 use object::{Callbacks, InodeId};
-use pgtable::Entry;
+use pgtable::{Entry, EntryFlags};
 use vma::{MmapHeld, Vma};
 
 use crate::accounts::{AreaCounts, FaultCounts, RssCounts};
@@ -53,6 +54,15 @@ pub struct Run {
     pub target: Target,
     /// What may be done through them.
     pub prot: Prot,
+}
+
+/// What the first write to a private page that is mapped would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstWrite {
+    /// Make it writable where it is: nobody else has it (`wp_page_reuse`).
+    Reuse,
+    /// Copy it (`wp_page_copy`).
+    Copy,
 }
 
 /// The figures of a space.
@@ -145,6 +155,50 @@ impl Mm {
         if let Some(run) = run {
             found(run);
         }
+    }
+}
+
+impl Mm {
+    /// The private pages in `range` that are mapped, may be written, and would fault at their first
+    /// write, lowest first, for a machine that would rather take some such faults at once. A page of
+    /// an object is not among them: until it is written, the program sees what becomes of the
+    /// object. As with [`Mm::translations`], nothing is locked: what is said of a page was so at some
+    /// moment.
+    pub fn first_writes(&self, range: VirtRange, mut found: impl FnMut(VirtAddr, FirstWrite)) {
+        let areas = self.mmap_lock().snapshot();
+        let pin = sync::pin();
+        for area in areas.range(range) {
+            let flags = area.flags();
+            let Some(part) = area.range.intersect(&range) else {
+                continue;
+            };
+            if !flags.contains(VmFlags::WRITE) || !flags.is_cow_mapping() {
+                continue;
+            }
+            for at in part.page_addrs() {
+                let entry = self.table().slot(at, &pin).map(|slot| slot.snapshot());
+                if let Some(what) = entry.and_then(|entry| self.first_write(entry)) {
+                    found(at, what);
+                }
+            }
+        }
+    }
+
+    fn first_write(&self, entry: Entry) -> Option<FirstWrite> {
+        let leaf = entry.mapping().filter(|_| entry.is_hardware_present())?;
+        if entry.is_writable() || leaf.flags.contains(EntryFlags::SPECIAL) {
+            return None;
+        }
+        let folio = self
+            .arena()
+            .record(leaf.pfn)
+            .filter(|folio| folio.is_anon())?;
+        let is_alone = folio.has(FolioFlags::ANON_EXCLUSIVE) || folio.ref_count() == 1;
+        Some(if is_alone {
+            FirstWrite::Reuse
+        } else {
+            FirstWrite::Copy
+        })
     }
 }
 

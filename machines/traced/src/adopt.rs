@@ -21,7 +21,7 @@ use crate::files::{Files, Mappable};
 use crate::host_maps::{self, HostArea};
 use crate::keeper::{self, Keeper};
 use crate::memory::{Memory, TASK_SIZE};
-use crate::runs::{Backing, Run, Runs, gaps_between};
+use crate::runs::{Backing, Run, Runs};
 use crate::space::{Shared, Space, stub_run};
 use crate::special::Special;
 use crate::sys::ptrace::{self, Regs};
@@ -326,7 +326,7 @@ fn settle(
         });
     }
     runs.insert(stub_run(stub));
-    for (start, end) in gaps_between(&runs, TASK_SIZE) {
+    for (start, end) in runs.gaps(0, TASK_SIZE) {
         keeper.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0])?;
     }
     space.begin(keeper, runs, stub);

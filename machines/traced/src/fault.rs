@@ -50,7 +50,9 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
         Meaning::Lost => Refused::Missing,
     };
     thread.process.count(|counts| counts.faults += 1);
+    let is_alone = thread.process.is_alone();
     let memory = thread.memory();
+    let _held_back = is_alone.then(|| memory.space.hold_back());
     let regs = ptrace::registers(thread.tid)?;
     let address = info.address();
     if meaning == Meaning::Lost {
@@ -66,7 +68,11 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
         return Ok(None);
     }
     let began = Instant::now();
-    let mut served = memory.serve(&fault_of(address, access, refused));
+    let info = fault_of(address, access, refused);
+    let mut served = match access {
+        Access::Write => memory.serve_write(&info),
+        Access::Read | Access::Execute => memory.serve(&info),
+    };
     if let Served::No(FaultError {
         cause: Cause::Denied,
         ..

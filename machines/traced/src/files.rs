@@ -1,7 +1,6 @@
 //! Host files as programs map them: device memory in the sense of DAX, known by the descriptors
 //! that the programs opened.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,31 +10,11 @@ use std::sync::{Arc, Weak};
 use addr::{Errno, PgOff};
 use mm::{FileRights, ObjectTarget};
 use object::device::{DaxFile, DeviceSpace, HostFile, HostRights};
-use object::{InodeId, MappedFile, Obtained, PageRequest, VmOps};
+use object::{InodeId, MappedFile, VmOps};
 
 pub(crate) use crate::sys::descriptor::with_descriptor;
 use crate::sys::{HostError, descriptor};
 use crate::zero::Zeroes;
-
-thread_local! {
-    /// Whether reads of files must not wait on this thread, and whether one would have had to.
-    static AT_HAND: Cell<Option<Missed>> = const { Cell::new(None) };
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Missed {
-    No,
-    Yes,
-}
-
-/// Performs a request if that needs no waiting; `None` when it would have had to wait for a file.
-/// The fault that it belongs to has then to begin again.
-pub(crate) fn perform_at_hand(request: PageRequest) -> Option<Obtained> {
-    AT_HAND.set(Some(Missed::No));
-    let obtained = request.perform();
-    let missed = AT_HAND.replace(None);
-    (missed == Some(Missed::No)).then_some(obtained)
-}
 
 fn errno(error: HostError) -> Errno {
     Errno::from_raw(error.raw()).unwrap_or(Errno::EIO)
@@ -66,16 +45,13 @@ impl HostFile for OpenFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
-        if AT_HAND.get().is_none() {
-            return self
-                .file
-                .read_at(buf, offset)
-                .map_err(|error| errno(error.into()));
-        }
-        descriptor::read_at_hand(self.file.as_fd(), offset, buf).map_err(|error| {
-            AT_HAND.set(Some(Missed::Yes));
-            errno(error)
-        })
+        self.file
+            .read_at(buf, offset)
+            .map_err(|error| errno(error.into()))
+    }
+
+    fn read_at_hand(&self, offset: u64, buf: &mut [u8]) -> Option<usize> {
+        descriptor::read_at_hand(self.file.as_fd(), offset, buf).ok()
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {

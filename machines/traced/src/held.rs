@@ -40,6 +40,8 @@ pub(crate) struct Held {
     pub(crate) next_file: u32,
     /// Whether the last run has gone of a file that a program opened to write, since that was asked.
     pub(crate) has_left_writer: bool,
+    /// While nobody runs in the space: what the host has to forget before somebody does.
+    pub(crate) owed: Option<Vec<(u64, u64)>>,
     /// What was asked of the host.
     pub(crate) counts: HostCounts,
 }
@@ -150,6 +152,32 @@ impl Held {
         }
         if self.runs.len() >= NR_RUNS_MAX {
             self.forget(0, u64::MAX);
+        }
+    }
+
+    /// The host is to forget `[start, end)`: later, if nobody runs in the space until then.
+    pub(crate) fn forget_soon(&mut self, start: u64, end: u64) {
+        match &mut self.owed {
+            Some(owed) => {
+                for (start, end) in self.runs.forgettable(start, end) {
+                    owed.push((start, end));
+                    self.runs.remove(start, end);
+                    self.in_flight.disturb(start, end);
+                }
+            }
+            None => self.forget(start, end),
+        }
+    }
+
+    /// Forgets what is owed, but for what has been filled anew since.
+    pub(crate) fn settle(&mut self) {
+        for (start, end) in self.owed.take().unwrap_or_default() {
+            for (start, end) in self.runs.gaps(start, end) {
+                let _ = self.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0]);
+            }
+        }
+        if self.runs.take_has_lost_file() {
+            self.close_unused();
         }
     }
 

@@ -10,7 +10,7 @@
 //! | `run` | starting a tree; what callers see |
 //! | `tree`, `requests` | the loop: one thread waits for all stops and answers each |
 //! | `exec`, `adopt`, `newborn` | where memories come from: exec and fork |
-//! | `fault`, `decode`, `memory` | a page fault, from the host's signal to the filled run |
+//! | `fault`, `decode`, `memory`, `around` | a page fault, from the host's signal to the filled run |
 //! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
 //! | `transfer` | how much of a large buffer a call can fill |
 //! | `in_flight` | what the calls that threads are in name, to keep it ready |
@@ -30,6 +30,7 @@ compile_error!("the traced machine is for Linux on x86-64");
 
 mod actions;
 mod adopt;
+mod around;
 mod calls;
 mod decode;
 mod errands;

@@ -10,7 +10,6 @@ use mm::fault::{Attempt, Fault, attempt};
 use mm::{Cause, FaultError, FaultKind, Mm, MmUser, Run};
 use object::PageRequest;
 
-use crate::files;
 use crate::in_flight::Named;
 use crate::space::{Space, Unfilled};
 use crate::sys::Tid;
@@ -77,36 +76,30 @@ impl Memory {
         self.mm.shared()
     }
 
-    /// Serves one access as far as that goes without waiting. What a request brings at once, without
-    /// waiting for a file, is taken in on the way.
+    /// Serves one access as far as that goes without waiting for a file. What else a request asks for
+    /// is there at once and taken in on the way.
     pub(crate) fn serve(&self, info: &FaultInfo) -> Served {
-        let mut fault = Fault::new(self.shared(), info);
+        self.go_on(Fault::new(self.shared(), info))
+    }
+
+    /// The same for a fault that is under way.
+    pub(crate) fn go_on(&self, mut fault: Fault) -> Served {
         loop {
             match attempt(fault) {
                 Attempt::Handled(handled) => return Served::Yes(handled.kind),
                 Attempt::Failed(error) => return Served::No(error),
+                Attempt::Needs(waiting, request) if request.waiting().is_major() => {
+                    let page = waiting.addr().align_down();
+                    return match self.given_up.take() {
+                        Some(error) if error.addr.align_down() == page => Served::No(error),
+                        _ => Served::Wait(Box::new(waiting), request),
+                    };
+                }
                 Attempt::Needs(mut waiting, request) => {
-                    match files::perform_at_hand(request) {
-                        Some(obtained) => waiting.take_in(obtained),
-                        None => return self.begin_again(info),
-                    }
+                    waiting.take_in(request.perform());
                     fault = waiting;
                 }
             }
-        }
-    }
-
-    /// The request was spent on finding out that it has to wait: attempt again for another.
-    fn begin_again(&self, info: &FaultInfo) -> Served {
-        match attempt(Fault::new(self.shared(), info)) {
-            Attempt::Handled(handled) => Served::Yes(handled.kind),
-            Attempt::Failed(error) => Served::No(error),
-            Attempt::Needs(fault, request) => match self.given_up.take() {
-                Some(error) if error.addr.align_down() == info.addr.align_down() => {
-                    Served::No(error)
-                }
-                _ => Served::Wait(Box::new(fault), request),
-            },
         }
     }
 

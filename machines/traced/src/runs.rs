@@ -195,6 +195,22 @@ impl Runs {
         }
     }
 
+    /// The spans in `[start, end)` where nothing is mapped.
+    pub(crate) fn gaps(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let mut gaps = Vec::new();
+        let mut from = start;
+        for run in self.within(start, end) {
+            if run.start > from {
+                gaps.push((from, run.start));
+            }
+            from = run.end;
+        }
+        if from < end {
+            gaps.push((from, end));
+        }
+        gaps
+    }
+
     /// The spans in `[start, end)` that must be unmapped for the host to have nothing there. What
     /// is the host's own stays.
     pub(crate) fn forgettable(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
@@ -243,22 +259,6 @@ impl Runs {
             });
         }
     }
-}
-
-/// The spans that hold nothing of the host's own, given the runs that do.
-pub(crate) fn gaps_between(own: &Runs, task_size: u64) -> Vec<(u64, u64)> {
-    let mut gaps = Vec::new();
-    let mut from = 0;
-    for run in own.within(0, task_size) {
-        if run.start > from {
-            gaps.push((from, run.start));
-        }
-        from = run.end;
-    }
-    if from < task_size {
-        gaps.push((from, task_size));
-    }
-    gaps
 }
 
 #[cfg(test)]

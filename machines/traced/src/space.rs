@@ -145,6 +145,13 @@ impl Space {
         })
     }
 
+    /// From now until the answer is dropped the host need not forget anything: the caller lets nobody
+    /// run in the space meanwhile. What is filled anew by then was never unmapped.
+    pub(crate) fn hold_back(self: &Arc<Self>) -> HeldBack {
+        self.held.lock().owed.get_or_insert_default();
+        HeldBack(Arc::clone(self))
+    }
+
     /// Makes the host forget `[start, end)`.
     pub(crate) fn forget(&self, start: u64, end: u64) {
         self.changing().forget(start, end);
@@ -221,7 +228,7 @@ impl Space {
         held.counts.nr_flushes += 1;
         for (start, end) in ranges {
             match kind {
-                FlushKind::Forget => held.forget(*start, *end),
+                FlushKind::Forget => held.forget_soon(*start, *end),
                 FlushKind::WriteProtect => held.write_protect(*start, *end),
             }
         }
@@ -277,6 +284,17 @@ fn around(start: u64, end: u64) -> (u64, u64) {
     )
 }
 
+/// Nobody runs in the space while this lives; its end makes the host forget what it has to.
+#[must_use = "what the host has to forget is forgotten when this is dropped"]
+#[derive(Debug)]
+pub(crate) struct HeldBack(Arc<Space>);
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        self.0.held.lock().settle();
+    }
+}
+
 /// The spans a flush is about.
 fn spans(flush: &Flush<'_>) -> Vec<(u64, u64)> {
     match flush.scope {
@@ -322,8 +340,14 @@ impl Mmu for Space {
         if !self.shared.errands.is_tracing_thread() {
             return self.flush(FlushKind::Forget, &[(start, range.end().as_u64())]);
         }
-        if self.rights_at(start).is_none() {
-            return;
+        {
+            let mut held = self.held.lock();
+            if held.runs.at(start).is_none() {
+                return;
+            }
+            if held.owed.is_some() {
+                return held.forget_soon(start, range.end().as_u64());
+            }
         }
         let filled = match target_of(new) {
             Some(target) => self.fill(range, target, new.prot),

@@ -58,6 +58,11 @@ impl Process {
         Rc::clone(&self.memory.borrow())
     }
 
+    /// Whether nobody but the calling thread runs in the memory.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.nr_threads.get() == 1 && Rc::strong_count(&self.memory.borrow()) == 1
+    }
+
     /// Counts something.
     pub(crate) fn count(&self, change: impl FnOnce(&mut Running)) {
         let mut counts = self.counts.get();

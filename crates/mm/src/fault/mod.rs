@@ -20,6 +20,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use addr::{FaultFlags, VirtAddr};
+use frame::{AllocRequest, Block, Purpose};
 use machine::FaultInfo;
 use object::{Obtained, PageRequest};
 
@@ -81,6 +82,19 @@ impl Fault {
     #[must_use]
     pub fn counted_to(mut self, task: Arc<TaskFaults>) -> Self {
         self.request.task = Some(task);
+        self
+    }
+
+    /// If it comes to a private page, that page is put into frame `nth` of `block`, for machines on
+    /// which frames that lie as their pages do are cheaper.
+    #[must_use]
+    pub fn with_frame(mut self, block: &Block, nth: u64) -> Self {
+        // Zeroed, since it may come to a page of zeroes: what a copy overwrites is lost on few.
+        let wish = AllocRequest::zeroed(Purpose::Anon).with_charge(self.mm.charge());
+        if let Ok(frame) = block.take(nth, wish) {
+            let reserve = self.request.reserve.get_or_insert_default();
+            reserve.frame = Some(frame);
+        }
         self
     }
 

@@ -20,8 +20,8 @@ use crate::rmap::EvenCows;
 /// * A read, and a write to a shared mapping, get the host's page itself. The device page supplied
 ///   for a shared write has been noticed already; a page that was read first is noticed by
 ///   `pfn_mkwrite` when it is written.
-/// * A write to a private mapping gets a copy of the page, read through a request, whether the
-///   page was mapped before or not.
+/// * A write to a private mapping gets a copy of the page, whether the page was mapped before or
+///   not: at once if the host has the data at hand, else read through a request.
 /// * A page beyond the end as last known makes a request that asks the host; only a second attempt
 ///   that still finds it beyond the end is `SIGBUS`.
 #[derive(Debug)]
@@ -91,13 +91,28 @@ impl DaxFile {
             }
             Some(Brought::Failed(failure)) => Supplied::Error(failure),
             _ => {
+                let pgoff = context.pgoff();
                 let frame = match context.take_cow_page() {
                     Some(page) => FrameFrom::Prepared(page),
                     None => FrameFrom::Arena(Arc::clone(context.arena()), context.charge()),
                 };
-                Supplied::Later(self.read_page(context.pgoff(), frame))
+                match (self.page_at_hand(pgoff), frame) {
+                    (Some(data), FrameFrom::Prepared(mut page)) => {
+                        page.write(0, &data);
+                        Supplied::Data(page)
+                    }
+                    (_, frame) => Supplied::Later(self.read_page(pgoff, frame)),
+                }
             }
         }
+    }
+
+    /// The whole of page `pgoff`, if the host has it in memory. The page that the file ends in is not
+    /// taken so: only a request may ask where that is now.
+    fn page_at_hand(&self, pgoff: PgOff) -> Option<[u8; PAGE_SIZE as usize]> {
+        let mut data = [0; PAGE_SIZE as usize];
+        let got = self.file.read_at_hand(pgoff.bytes()?, &mut data)?;
+        (got == data.len()).then_some(data)
     }
 
     fn device(&self, context: &FaultContext<'_>) -> Supplied {

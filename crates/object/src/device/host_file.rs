@@ -30,6 +30,13 @@ pub trait HostFile: Send + Sync + fmt::Debug {
     /// Reads at a byte offset; returns how much, 0 at the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno>;
 
+    /// As [`read_at`](HostFile::read_at), of what is in the host's memory already; `None` if it would
+    /// have to wait, or cannot tell. Must be quick: the area's lock is held.
+    fn read_at_hand(&self, offset: u64, buf: &mut [u8]) -> Option<usize> {
+        let _ = (offset, buf);
+        None
+    }
+
     /// Writes at a byte offset; returns how much.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno>;
 
