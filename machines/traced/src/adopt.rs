@@ -26,7 +26,7 @@ use crate::space::{Shared, Space, stub_run};
 use crate::special::Special;
 use crate::sys::ptrace::{self, Regs};
 use crate::sys::wait::Stop;
-use crate::sys::{Gone, Tid, memory as host_memory};
+use crate::sys::{Gone, Tid, descriptor, memory as host_memory};
 use crate::{limits, stub};
 
 /// Neighbours filled by one fault.
@@ -171,7 +171,10 @@ fn open_image_file(tid: Tid, area: &HostArea) -> Option<File> {
     ];
     let mut alike = None;
     for name in names {
-        let Ok(file) = File::open(name) else { continue };
+        let Ok(file) = descriptor::open_to_read(&name) else {
+            continue;
+        };
+        let file = File::from(file);
         let Ok(meta) = file.metadata() else { continue };
         let device = (libc::major(meta.dev()), libc::minor(meta.dev()));
         if meta.ino() != area.ino {

@@ -22,8 +22,8 @@ pub(crate) enum Errand {
         /// Where.
         ranges: Vec<(u64, u64)>,
     },
-    /// A page request is done.
-    Obtained(crate::pool::Done),
+    /// A worker's job is done.
+    Done(crate::pool::Done),
 }
 
 /// The way to the tracing thread.

@@ -197,6 +197,13 @@ impl Files {
         })
     }
 
+    /// A descriptor of a mapped file, to read it.
+    pub(crate) fn opened(&self, inode: InodeId) -> Option<File> {
+        let known = self.known.get(&inode)?.iter();
+        let open = known.filter_map(|known| known.file.upgrade()).next()?;
+        open.file.try_clone().ok()
+    }
+
     fn remember(
         &mut self,
         inode: InodeId,

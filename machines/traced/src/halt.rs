@@ -4,6 +4,7 @@ use mm::fault::Fault;
 use object::PageRequest;
 
 use crate::memory::Pending;
+use crate::pool::Work;
 use crate::sys::Gone;
 
 /// How a thread goes on after a stop.
@@ -28,6 +29,8 @@ pub(crate) enum Halt {
     Gone,
     /// A request has to be performed first; then the stop is handled again.
     Wait(Box<Fault>, PageRequest),
+    /// A worker has to do this first; then the stop is handled again, and the thread has its outcome.
+    Work(Work),
     /// The arena is exhausted: the process is killed, as by the OOM killer.
     OutOfMemory,
 }

@@ -20,6 +20,7 @@
 //! | `proc_text` | the files of `/proc/PID` that speak of memory |
 //! | `together` | a tree and its tracer on one CPU, while that is faster |
 //! | `give_back` | frames that lie idle go back to the host |
+//! | `unread` | file pages that a worker reads before a call copies them |
 //! | `pool`, `errands` | what other threads do, and what they ask of the tracing one |
 //! | `sys/` | the host's calls; the only unsafe code |
 
@@ -63,6 +64,7 @@ mod thread;
 mod together;
 mod transfer;
 mod tree;
+mod unread;
 mod zero;
 
 pub use run::{Ending, Outcome, RunConfig, RunError, SignalPolicy, run};

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use addr::{Access, VirtRange};
+use addr::{Access, Errno, VirtRange};
 use mm::{MmUser, Pins};
 
 use crate::actions::Actions;
@@ -176,6 +176,8 @@ pub(crate) struct Thread {
     pub(crate) phase: Phase,
     /// The stop that is looked at again when a request has been performed.
     pub(crate) waiting: Option<(Ticket, Stop)>,
+    /// What came of the work that its stop was handled again for.
+    pub(crate) worked: Option<Result<(), Errno>>,
     /// The pages that its call names and that must stay where they are, because of a fork meanwhile.
     pub(crate) pins: Vec<Pins>,
     /// SIGSEGV and SIGBUS, as far as the program believes that it blocks them.
@@ -209,6 +211,7 @@ impl Thread {
             process: Rc::clone(process),
             phase,
             waiting: None,
+            worked: None,
             pins: Vec::new(),
             blocked_owned: 0,
             blocked_before: None,

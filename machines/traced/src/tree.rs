@@ -14,7 +14,7 @@ use crate::errands::Errand;
 use crate::files::Files;
 use crate::halt::{Halt, Next};
 use crate::memory::{Frozen, Memory};
-use crate::pool::{Pool, Ticket};
+use crate::pool::{Job, Pool, Ticket};
 use crate::space::Shared;
 use crate::stats::{ProcessStats, TreeStats};
 use crate::sys::signal::{Answered, Inherited, kill, stop_self};
@@ -33,13 +33,13 @@ pub(crate) enum End {
     Killed(i32),
 }
 
-/// A request under way, and who waits for it.
+/// A job under way, and who waits for it.
 #[derive(Debug)]
 pub(crate) struct Awaited {
     /// The thread that waits.
     pub(crate) tid: Tid,
-    /// What it goes on with.
-    pub(crate) fault: Box<Fault>,
+    /// The fault that goes on with what is obtained, if it is for one.
+    pub(crate) fault: Option<Box<Fault>>,
 }
 
 /// A tree of programs.
@@ -265,7 +265,11 @@ impl Tree {
                 Ok(())
             }
             Err(Halt::Wait(fault, request)) => {
-                self.wait_for(thread, (fault, request), stop);
+                self.wait_for(thread, (Some(fault), Job::Request(request)), stop);
+                Ok(())
+            }
+            Err(Halt::Work(work)) => {
+                self.wait_for(thread, (None, Job::Work(work)), stop);
                 Ok(())
             }
         };
@@ -282,7 +286,7 @@ impl Tree {
                     kind,
                     ranges,
                 } => space.flush_here(kind, &ranges),
-                Errand::Obtained(done) => self.on_obtained(done),
+                Errand::Done(done) => self.on_done(done),
             }
             drop(done);
         }

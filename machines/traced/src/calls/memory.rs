@@ -1,8 +1,10 @@
 //! The memory calls: each becomes a verb of the program's `Mm`.
 
+use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
-use addr::{Errno, PAGE_SIZE, PgOff, Prot, VirtAddr};
+use addr::{Errno, PAGE_SIZE, PgOff, Prot, VirtAddr, VirtRange};
 use mm::{
     Advice, LockAllFlags, LockFlags, MapFlags, MapRequest, MapTarget, ObjectTarget, RemapFlags,
     RemapRequest, SyncFlags,
@@ -12,13 +14,17 @@ use super::table::Verb;
 use super::{Answer, Call};
 use crate::files::{Mappable, Unmappable};
 use crate::halt::Halt;
+use crate::memory::TASK_SIZE;
+use crate::pool::Work;
 use crate::ready;
 use crate::sys::descriptor;
 use crate::tree::Tree;
+use crate::unread::{self, Unread};
 
 /// Performs a memory call. What it took away may hold the last of a file that the program could
 /// write: it goes before the program goes on.
 pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
+    wait_for_files(tree, call, verb)?;
     let answer = perform(tree, call, verb);
     let takes_away = matches!(verb, Verb::Munmap | Verb::Mmap | Verb::Mremap);
     if takes_away && call.memory.space.take_has_left_writer() {
@@ -63,7 +69,7 @@ fn perform(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, H
             Some(advice) => mm.madvise(addr, len, advice),
             None => Err(Errno::EINVAL),
         },
-        Verb::Msync => mm.msync(addr, len, SyncFlags::from_bits_retain(flags)),
+        Verb::Msync => msync(call)?,
         Verb::Mlock => mm.mlock(addr, len),
         Verb::Mlock2 => mm.mlock2(addr, len, LockFlags::from_bits_retain(flags)),
         Verb::Munlock => mm.munlock(addr, len),
@@ -86,6 +92,70 @@ fn done(result: Result<u64, Errno>) -> Answer {
         Ok(value) => Answer::Return(value as i64),
         Err(errno) => errno.into(),
     }
+}
+
+/// msync waits for the file: a worker performs it.
+fn msync(call: &mut Call<'_>) -> Result<Result<(), Errno>, Halt> {
+    if let Some(outcome) = call.thread.worked.take() {
+        return Ok(outcome);
+    }
+    let (addr, len) = (VirtAddr::new(call.argument(0)), call.argument(1));
+    let flags = SyncFlags::from_bits_retain(call.argument(2) as u32);
+    let mm = Arc::clone(call.memory.shared());
+    if !flags.contains(SyncFlags::SYNC) {
+        return Ok(mm.msync(addr, len, flags));
+    }
+    Err(Halt::Work(Work::new(move || mm.msync(addr, len, flags))))
+}
+
+/// A call that copies pages of files finds them in the host's memory: what is not there yet, a worker
+/// reads first.
+fn wait_for_files(tree: &Tree, call: &mut Call<'_>, verb: Verb) -> Result<(), Halt> {
+    if call.thread.worked.is_some() && verb != Verb::Msync {
+        call.thread.worked = None;
+        return Ok(());
+    }
+    let range = match verb {
+        Verb::Mlock | Verb::Mlock2 => range(call),
+        Verb::Mlockall => VirtRange::new(VirtAddr::ZERO, VirtAddr::new(TASK_SIZE)),
+        Verb::Madvise if Advice::from_raw(call.int(2)) == Some(Advice::PopulateWrite) => {
+            range(call)
+        }
+        _ => None,
+    };
+    let unread: Vec<Unread> = match (verb, range) {
+        (Verb::Mmap, _) => to_populate(call).into_iter().collect(),
+        (_, Some(range)) => unread::in_range(&tree.files, &call.memory.mm, range),
+        _ => return Ok(()),
+    };
+    if unread.is_empty() {
+        return Ok(());
+    }
+    Err(Halt::Work(Work::new(move || {
+        unread.iter().for_each(Unread::read);
+        Ok(())
+    })))
+}
+
+/// The whole pages that arguments 0 and 1 speak of.
+fn range(call: &Call<'_>) -> Option<VirtRange> {
+    let start = VirtAddr::new(call.argument(0));
+    let end = start.checked_add(call.argument(1))?.align_up()?;
+    VirtRange::new(start.align_down(), end.min(VirtAddr::new(TASK_SIZE)))
+}
+
+/// What mmap would copy of a file at once.
+fn to_populate(call: &Call<'_>) -> Option<Unread> {
+    let flags = MapFlags::from_bits_retain(call.argument(3) as u32);
+    let populates = flags.contains(MapFlags::POPULATE | MapFlags::PRIVATE)
+        && !flags.intersects(MapFlags::ANONYMOUS | MapFlags::NONBLOCK)
+        && prot_of(call.argument(2)).contains(Prot::WRITE);
+    if !populates {
+        return None;
+    }
+    let task = descriptor::open_task(call.thread.tid).ok()?;
+    let file = descriptor::take(task.as_fd(), call.int(4)).ok()?;
+    Unread::of(File::from(file), call.argument(5), call.argument(1))
 }
 
 /// The rights a program asks for. Bits that mean nothing are refused by the verbs.

@@ -4,7 +4,8 @@
 use super::{HostError, Tid};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 fn owned(number: libc::c_long) -> Result<OwnedFd, HostError> {
     if number < 0 {
@@ -56,13 +57,30 @@ pub(crate) fn sealed_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<Owne
 /// and not writable through this descriptor.
 pub(crate) fn text_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<OwnedFd, HostError> {
     let writable = sealed_file(name, contents)?;
-    reopen_to_read(writable.as_fd())
+    let path = format!("/proc/self/fd/{}", writable.as_raw_fd());
+    Ok(File::open(path)?.into())
 }
 
 /// Another opening of the file behind a descriptor, that can only be read.
 pub(crate) fn reopen_to_read(descriptor: BorrowedFd<'_>) -> Result<OwnedFd, HostError> {
-    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
-    Ok(File::open(path)?.into())
+    open_to_read(&format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
+}
+
+/// Opens a regular file to read it, and waits for nobody: what else may be at the path is not opened,
+/// and nobody who has a lease on the file is waited for.
+pub(crate) fn open_to_read(path: &str) -> Result<OwnedFd, HostError> {
+    let place = File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(path)?;
+    if !place.metadata()?.is_file() {
+        return Err(HostError::new(libc::ENODEV));
+    }
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{}", place.as_raw_fd()))?;
+    Ok(file.into())
 }
 
 /// The flags a descriptor was opened with.
@@ -249,3 +267,6 @@ pub(crate) fn raise_limit() -> Option<libc::rlimit> {
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) };
     Some(before)
 }
+
+#[cfg(test)]
+mod tests;
