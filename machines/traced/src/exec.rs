@@ -20,6 +20,7 @@ impl Tree {
         {
             thread.blocked_owned = caller.blocked_owned;
             thread.pending_owned = caller.pending_owned;
+            thread.handed_over = caller.handed_over;
         }
         let before = process.memory();
         for tid in [former, thread.tid] {
@@ -32,9 +33,13 @@ impl Tree {
             }
             remains
         });
-        drop(before);
         process.nr_threads.set(1);
-        self.release_if_frozen_by(&process.memory(), &[former, thread.tid]);
+        // What was held back of those that died is nobody's: their numbers may be used again.
+        let is_alive = |tid: &Tid| self.threads.contains_key(tid);
+        before.held.borrow_mut().retain(|(tid, _)| is_alive(tid));
+        self.release_if_frozen_by(&before, &[former, thread.tid]);
+        drop(before);
+        self.end_orphans();
         self.note_stats(&process);
         let adopted = adopt::adopt(&self.shared, &self.materials, &mut self.files, thread.tid);
         let memory = match adopted {
@@ -47,6 +52,7 @@ impl Tree {
         process.owned.borrow_mut().exec();
         thread.phase = Phase::Running;
         thread.pins.clear();
+        (thread.doomed, thread.in_stub) = (false, false);
         (
             thread.clear_tid_at,
             thread.robust_list,

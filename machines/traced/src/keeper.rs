@@ -8,6 +8,7 @@ use crate::stub;
 use crate::sys::descriptor;
 use crate::sys::ptrace::{self, Regs};
 use crate::sys::seccomp::{Cookie, INSTALL_CALL, Listener, Place};
+use crate::sys::signal::{kill, stop_thread};
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, memory};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,30 +38,31 @@ impl Workshop {
         })
     }
 
-    /// Serves a task that has just been resumed into the install call. The call returns the number,
-    /// or the errno that the host refused with.
+    /// Serves a task that has just been resumed into the install call, until it stops as `wanted`.
+    /// The call returns the number, or the errno that the host refused with.
     fn serve_install(
         &self,
-        tid: Tid,
-        descriptor: BorrowedFd<'_>,
-        place: Place,
+        steered: &mut Steered,
+        wanted: Stop,
+        (descriptor, place): (BorrowedFd<'_>, Place),
     ) -> Result<(), Gone> {
-        // A task that dies on the way never asks: look for its end now and then.
-        for _ in 0..ASKS_MAX {
-            match self.listener.receive(10) {
-                Ok(Some(asking)) => {
-                    // The task hears of a refusal, and if it is gone its next stop says so.
+        loop {
+            let asking = self.listener.receive(LOOK_AGAIN_MILLISECONDS);
+            let stop = match asking.map_err(|_| Gone)? {
+                Some(asking) => {
+                    // The task hears of a refusal; and if it asks no more, why it stopped.
                     let _ = asking.give(descriptor, place);
-                    return Ok(());
+                    Some(wait::stop_of(steered.tid)?)
                 }
-                Ok(None) => {}
-                Err(_) => return Err(Gone),
-            }
-            if is_dead(tid) {
-                return Err(Gone);
+                None => wait::stop_at_hand(steered.tid)?,
+            };
+            match stop {
+                Some(stop) if stop != wanted => steered.pass_over(stop, wanted)?,
+                Some(Stop::CallEdge) if steered.is_broken_off()? => steered.call_again()?,
+                Some(_) => return Ok(()),
+                None => {}
             }
         }
-        Err(Gone)
     }
 
     /// Installs a descriptor in a program's task that is stopped on the return of a call, and leaves
@@ -75,6 +77,7 @@ impl Workshop {
         const SYSCALL_BYTES: u64 = 2;
         let mask = ptrace::signal_mask(tid)?;
         ptrace::set_signal_mask(tid, u64::MAX)?;
+        let mut steered = Steered::new(tid);
         let mut asking = *regs;
         let instruction = regs.instruction().wrapping_sub(SYSCALL_BYTES);
         asking.jump_to_call(
@@ -84,51 +87,115 @@ impl Workshop {
         );
         ptrace::set_registers(tid, &asking)?;
         ptrace::resume_to_call_edge(tid, 0)?;
-        expect(tid, Stop::CallEdge)?;
+        steered.expect(Stop::CallEdge)?;
         ptrace::resume_to_call_edge(tid, 0)?;
-        let served = self.serve_install(tid, descriptor, place);
-        expect(tid, Stop::CallEdge)?;
+        self.serve_install(&mut steered, Stop::CallEdge, (descriptor, place))?;
         let answer = ptrace::registers(tid)?.result();
         let mut back = *regs;
-        if served.is_ok() && answer >= 0 {
+        if answer >= 0 {
             back.set_result(answer);
         }
         ptrace::set_registers(tid, &back)?;
-        ptrace::set_signal_mask(tid, mask)
+        ptrace::set_signal_mask(tid, mask)?;
+        steered.leave();
+        Ok(())
     }
 }
 
-/// How often ten milliseconds are waited for a task to ask for a descriptor.
-const ASKS_MAX: u32 = 6000;
+/// Where a keeper has its descriptors.
+const KEPT: Place = Place::Lowest {
+    close_on_exec: true,
+};
+
+/// After how long it is looked whether a task that should ask for a descriptor has stopped instead.
+const LOOK_AGAIN_MILLISECONDS: i32 = 10;
 
 /// How many stops that were not asked for are passed over before a task counts as lost.
 const STRAY_STOPS: u32 = 64;
 
-fn is_dead(tid: Tid) -> bool {
-    let path = format!("/proc/{tid}/stat");
-    let Ok(stat) = std::fs::read_to_string(path) else {
-        return true;
-    };
-    let after_name = stat.rsplit(')').next().unwrap_or("");
-    matches!(after_name.split_whitespace().next(), Some("Z" | "X"))
+/// How often a program's thread tries to make its keeper. The kernel breaks a clone off when a
+/// signal comes, even one that is blocked.
+const CLONE_TRIES: u32 = 16;
+
+/// What the kernel says of a call that a signal has broken off, and that is to be made again.
+const ERESTARTSYS: i64 = -512;
+const ERESTARTNOINTR: i64 = -513;
+
+/// A task while Recto makes it do something. It blocks every signal that can be blocked.
+#[derive(Debug)]
+pub(crate) struct Steered {
+    tid: Tid,
+    strays: u32,
+    /// Whether a stopping signal has come that was no business of ours.
+    stopped: bool,
 }
 
-/// Waits for a stop of one kind. Group stops and signals that come instead are passed over: a task
-/// that Recto steers blocks every signal that can be blocked.
-pub(crate) fn expect(tid: Tid, wanted: Stop) -> Result<(), Gone> {
-    for _ in 0..STRAY_STOPS {
-        match wait::one(tid)? {
-            stop if stop == wanted => return Ok(()),
-            Stop::Exited { .. } | Stop::Killed { .. } => return Err(Gone),
-            Stop::CallEdge if wanted == Stop::Seccomp => ptrace::resume(tid, 0)?,
-            _ if wanted == Stop::CallEdge || wanted == Stop::Birth => {
-                ptrace::resume_to_call_edge(tid, 0)?;
-            }
-            _ => ptrace::resume(tid, 0)?,
+impl Steered {
+    /// A stopped task that is about to be steered.
+    pub(crate) fn new(tid: Tid) -> Self {
+        Self {
+            tid,
+            strays: 0,
+            stopped: false,
         }
     }
-    crate::sys::signal::kill(tid, libc::SIGKILL);
-    Err(Gone)
+
+    /// Waits for a stop of one kind; others that come before it are passed over. That the task has
+    /// ended is reported to the tree as ever.
+    pub(crate) fn expect(&mut self, wanted: Stop) -> Result<(), Gone> {
+        loop {
+            match wait::stop_of(self.tid)? {
+                stop if stop == wanted => return Ok(()),
+                stop => self.pass_over(stop, wanted)?,
+            }
+        }
+    }
+
+    /// Lets the task go on from a stop that was not asked for, on its way to one that was.
+    fn pass_over(&mut self, stop: Stop, wanted: Stop) -> Result<(), Gone> {
+        match stop {
+            Stop::Signal(libc::SIGSTOP) | Stop::Group(_) => self.stopped = true,
+            // The process was continued.
+            Stop::Attention => self.stopped = false,
+            _ => {}
+        }
+        self.strays += 1;
+        if self.strays > STRAY_STOPS {
+            kill(self.tid, libc::SIGKILL);
+            return Err(Gone);
+        }
+        if wanted == Stop::CallEdge {
+            ptrace::resume_to_call_edge(self.tid, 0)
+        } else {
+            ptrace::resume(self.tid, 0)
+        }
+    }
+
+    /// Whether a signal has broken off the call that the task comes back from, to be made again.
+    fn is_broken_off(&self) -> Result<bool, Gone> {
+        let result = ptrace::registers(self.tid)?.result();
+        Ok(result == ERESTARTSYS || result == ERESTARTNOINTR)
+    }
+
+    /// Lets the kernel make a call again that a signal has broken off, as far as into the call.
+    fn call_again(&mut self) -> Result<(), Gone> {
+        ptrace::resume_to_call_edge(self.tid, 0)?;
+        self.expect(Stop::CallEdge)?;
+        ptrace::resume_to_call_edge(self.tid, 0)
+    }
+
+    /// Lets go of a program's thread: a signal that was to stop it comes once more.
+    fn leave(self) {
+        if self.stopped {
+            stop_thread(self.tid);
+        }
+    }
+}
+
+/// Waits for a stop of one kind of a task that is a keeper, or on its way from a stop to another in
+/// one call.
+pub(crate) fn expect(tid: Tid, wanted: Stop) -> Result<(), Gone> {
+    Steered::new(tid).expect(wanted)
 }
 
 /// A keeper at rest.
@@ -145,31 +212,56 @@ fn clone_from(parent: Tid, instruction: u64) -> Result<Tid, Gone> {
     let regs = ptrace::registers(parent)?;
     let mask = ptrace::signal_mask(parent)?;
     ptrace::set_signal_mask(parent, u64::MAX)?;
-    let mut cloning = regs;
-    let flags = libc::CLONE_VM as u64;
-    cloning.jump_to_call(instruction, libc::SYS_clone, [flags, 0, 0, 0, 0, 0]);
-    ptrace::set_registers(parent, &cloning)?;
-    ptrace::resume(parent, 0)?;
-    expect(parent, Stop::Seccomp)?;
-    ptrace::resume_to_call_edge(parent, 0)?;
+    let mut steered = Steered::new(parent);
+    let mut born = None;
+    for _ in 0..CLONE_TRIES {
+        let mut cloning = regs;
+        let flags = libc::CLONE_VM as u64;
+        cloning.jump_to_call(instruction, libc::SYS_clone, [flags, 0, 0, 0, 0, 0]);
+        ptrace::set_registers(parent, &cloning)?;
+        ptrace::resume(parent, 0)?;
+        steered.expect(Stop::Seccomp)?;
+        ptrace::resume_to_call_edge(parent, 0)?;
+        born = clone_made_by(&mut steered)?;
+        if born.is_some() || !steered.is_broken_off()? {
+            break;
+        }
+    }
+    let restored = ptrace::set_registers(parent, &regs);
+    let restored = restored.and_then(|()| ptrace::set_signal_mask(parent, mask));
+    match (restored, born) {
+        (Ok(()), Some(keeper)) => {
+            steered.leave();
+            Ok(keeper)
+        }
+        (Err(Gone), Some(keeper)) => {
+            kill(keeper, libc::SIGKILL);
+            Err(Gone)
+        }
+        (_, None) => Err(Gone),
+    }
+}
+
+/// The task that a clone which is under way makes, if it makes one; the maker is left on the return
+/// of the call.
+fn clone_made_by(steered: &mut Steered) -> Result<Option<Tid>, Gone> {
     let mut born = None;
     loop {
-        match wait::one(parent)? {
-            Stop::Birth => born = Some(Tid::new(ptrace::event_message(parent)? as i32)),
-            Stop::CallEdge => break,
-            Stop::Exited { .. } | Stop::Killed { .. } => {
+        match wait::stop_of(steered.tid) {
+            Ok(Stop::Birth) => {
+                born = Some(Tid::new(ptrace::event_message(steered.tid)? as i32));
+                ptrace::resume_to_call_edge(steered.tid, 0)?;
+            }
+            Ok(Stop::CallEdge) => return Ok(born),
+            Ok(stop) => steered.pass_over(stop, Stop::CallEdge)?,
+            Err(Gone) => {
                 if let Some(keeper) = born {
-                    crate::sys::signal::kill(keeper, libc::SIGKILL);
+                    kill(keeper, libc::SIGKILL);
                 }
                 return Err(Gone);
             }
-            _ => {}
         }
-        ptrace::resume_to_call_edge(parent, 0)?;
     }
-    ptrace::set_registers(parent, &regs)?;
-    ptrace::set_signal_mask(parent, mask)?;
-    born.ok_or(Gone)
 }
 
 /// Lets a keeper have as many descriptors as its hard limit allows, or as Recto may have itself. The
@@ -226,18 +318,16 @@ impl Keeper {
         regs.set_call(INSTALL_CALL, [workshop.cookie.word(), 0, 0, 0, 0, 0]);
         ptrace::set_registers(tid, &regs)?;
         ptrace::resume_to_call_edge(tid, 0)?;
-        let lowest = Place::Lowest {
-            close_on_exec: true,
-        };
-        workshop.serve_install(tid, workshop.stub.as_fd(), lowest)?;
-        expect(tid, Stop::CallEdge)?;
+        let mut steered = Steered::new(tid);
+        let wanted = (workshop.stub.as_fd(), KEPT);
+        workshop.serve_install(&mut steered, Stop::CallEdge, wanted)?;
         let descriptor = ptrace::registers(tid)?.result();
         let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
         let mapping = [stub, stub::BYTES, protection, flags, descriptor as u64, 0];
         let at = call_elsewhere(tid, instruction, libc::SYS_mmap, mapping)?;
         if at != stub as i64 {
-            crate::sys::signal::kill(tid, libc::SIGKILL);
+            kill(tid, libc::SIGKILL);
             return Err(Gone);
         }
         Self::settle(workshop, tid, stub)
@@ -264,7 +354,7 @@ impl Keeper {
         keeper.call(libc::SYS_close_range, [0, u64::from(u32::MAX), 0, 0, 0, 0])?;
         let arena = keeper.install(workshop, workshop.arena.as_fd())?;
         keeper.arena = u32::try_from(arena).map_err(|_| {
-            crate::sys::signal::kill(tid, libc::SIGKILL);
+            kill(tid, libc::SIGKILL);
             Gone
         })?;
         Ok(keeper)
@@ -312,11 +402,8 @@ impl Keeper {
         regs.set_call(INSTALL_CALL, [workshop.cookie.word(), 0, 0, 0, 0, 0]);
         ptrace::set_registers(self.tid, &regs)?;
         ptrace::resume(self.tid, 0)?;
-        let lowest = Place::Lowest {
-            close_on_exec: true,
-        };
-        workshop.serve_install(self.tid, descriptor, lowest)?;
-        expect(self.tid, Stop::Seccomp)?;
+        let mut steered = Steered::new(self.tid);
+        workshop.serve_install(&mut steered, Stop::Seccomp, (descriptor, KEPT))?;
         ptrace::stub_result(self.tid)
     }
 }

@@ -47,6 +47,7 @@ mod keeper;
 mod limits;
 mod memory;
 mod newborn;
+mod numbers;
 mod pending;
 mod pool;
 mod proc_text;

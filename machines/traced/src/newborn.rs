@@ -10,10 +10,11 @@ use mm::{Force, ForkConfig, Target};
 use crate::halt::{Halt, Next};
 use crate::keeper::Keeper;
 use crate::memory::{Frozen, Memory};
+use crate::numbers;
 use crate::runs::Backing;
 use crate::space::Space;
 use crate::sys::signal::kill;
-use crate::sys::wait::Stop;
+use crate::sys::wait::{self, Stop};
 use crate::sys::{Tid, ptrace};
 use crate::thread::{Birth, Fork, Kin, Phase, Process, Thread};
 use crate::tree::{Tree, program_of};
@@ -64,21 +65,45 @@ pub(crate) fn prepare(
     Ok(Next::ToCallEdge)
 }
 
-/// The call came back without having made a task.
-pub(crate) fn failed(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
+/// The call came back without having made a task, or the task has ended already.
+pub(crate) fn failed(tree: &mut Tree, thread: &mut Thread) {
     thread.phase = Phase::Running;
-    let memory = thread.memory();
-    tree.thaw(&memory);
-    Ok(Next::Resume)
+    tree.release_if_frozen_by(&thread.memory(), &[thread.tid]);
 }
 
 /// The maker's event: the new task exists, and may have stopped already.
 pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Halt> {
     let child = Tid::new(ptrace::event_message(thread.tid)? as i32);
-    let Phase::Forking(fork) = std::mem::replace(&mut thread.phase, Phase::Running) else {
+    if matches!(thread.phase, Phase::Forking(_)) {
+        born(tree, thread, child);
+    } else {
         // Nothing that Recto let make a task.
         kill(child, libc::SIGKILL);
-        return Ok(Next::Resume);
+    }
+    Ok(Next::Resume)
+}
+
+/// A thread that was killed inside the call ends without the event. What the call has returned tells
+/// whether there is a new task, which goes on without its maker.
+pub(crate) fn on_maker_ending(tree: &mut Tree, thread: &mut Thread) -> Result<(), Halt> {
+    if !matches!(thread.phase, Phase::Forking(_)) {
+        return Ok(());
+    }
+    let number = ptrace::registers(thread.tid)?.result();
+    match numbers::made_by(thread.tid, number) {
+        Some(child) => born(tree, thread, child),
+        None => failed(tree, thread),
+    }
+    Ok(())
+}
+
+/// A task has been made; its maker is stopped.
+fn born(tree: &mut Tree, thread: &mut Thread, child: Tid) {
+    if !wait::is_awaited(child) || tree.threads.contains_key(&child) {
+        return failed(tree, thread);
+    }
+    let Phase::Forking(fork) = std::mem::replace(&mut thread.phase, Phase::Running) else {
+        return;
     };
     let memory = thread.memory();
     let process = process_for(thread, child, &fork, &memory);
@@ -109,7 +134,6 @@ pub(crate) fn on_birth(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     if copied {
         tree.thaw(&memory);
     }
-    Ok(Next::Resume)
 }
 
 fn process_for(thread: &Thread, child: Tid, fork: &Fork, memory: &Rc<Memory>) -> Rc<Process> {
@@ -151,7 +175,7 @@ pub(crate) fn on_first_stop(
         drop(birth.fork.child);
         if let Some(at) = birth.fork.child_tid_at {
             // The kernel's own write met a write-protected page, and was lost.
-            let number = thread.tid.raw().to_le_bytes();
+            let number = numbers::own(thread.tid).to_le_bytes();
             memory
                 .mm
                 .write_memory(VirtAddr::new(at), &number, Force::Plain);

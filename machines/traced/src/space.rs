@@ -75,6 +75,7 @@ impl Space {
     pub(crate) fn begin(&self, keeper: Keeper, runs: Runs, stub: u64) {
         let mut held = self.held.lock();
         held.stub = stub;
+        held.kept_by = Some(keeper.tid());
         held.keeper = Some(keeper);
         held.runs = runs;
     }
@@ -90,6 +91,11 @@ impl Space {
     /// Where the stub page is.
     pub(crate) fn stub(&self) -> u64 {
         self.held.lock().stub
+    }
+
+    /// Whether `tid` makes the host calls here.
+    pub(crate) fn is_kept_by(&self, tid: Tid) -> bool {
+        self.held.lock().kept_by == Some(tid)
     }
 
     /// What the host has mapped now.
@@ -219,6 +225,7 @@ impl Space {
     pub(crate) fn end(&self) -> Option<Tid> {
         let mut held = self.held.lock();
         held.runs = Runs::default();
+        held.kept_by = None;
         held.keeper.take().map(|keeper| keeper.tid())
     }
 

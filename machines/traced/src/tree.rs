@@ -22,7 +22,7 @@ use crate::sys::wait::{self, NoStop, Stop};
 use crate::sys::{Gone, Tid, ptrace};
 use crate::thread::{Phase, Process, Repeat, Thread};
 use crate::together::Together;
-use crate::{calls, fault, newborn, signals};
+use crate::{calls, fault, newborn, numbers, signals};
 
 /// How the first program of a tree ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,10 +145,40 @@ impl Tree {
     /// maker's event has not come.
     fn on_unknown_stop(&mut self, tid: Tid, stop: Stop) {
         match stop {
-            Stop::Exited { .. } | Stop::Killed { .. } => self.early.retain(|early| *early != tid),
-            Stop::Attention => self.early.push(tid),
+            Stop::Exited { .. } | Stop::Killed { .. } => {
+                self.early.retain(|early| *early != tid);
+                self.on_lost(tid);
+            }
+            Stop::Attention => {
+                self.early.push(tid);
+                self.end_orphans();
+            }
             _ => {
                 let _ = ptrace::resume(tid, 0);
+            }
+        }
+    }
+
+    /// A program whose keeper somebody killed cannot go on.
+    fn on_lost(&self, tid: Tid) {
+        for thread in self.threads.values() {
+            if thread.memory().space.is_kept_by(tid) {
+                return kill(thread.process.pid, libc::SIGKILL);
+            }
+        }
+    }
+
+    /// Ends newborns of whom nobody can tell any more what they are: their maker was killed, and
+    /// killed again before it could be asked.
+    pub(crate) fn end_orphans(&mut self) {
+        let is_making = |thread: &Thread| matches!(thread.phase, Phase::Forking(_));
+        if self.early.is_empty() || self.threads.values().any(is_making) {
+            return;
+        }
+        for orphan in self.early.drain(..) {
+            // A thread dies with its process.
+            if numbers::is_process(orphan) {
+                kill(orphan, libc::SIGKILL);
             }
         }
     }
@@ -223,6 +253,7 @@ impl Tree {
             Stop::Birth => newborn::on_birth(self, thread),
             Stop::Exec => self.on_exec(thread),
             Stop::Ending => {
+                newborn::on_maker_ending(self, thread)?;
                 calls::on_ending(thread)?;
                 Ok(Next::Resume)
             }
@@ -350,6 +381,7 @@ impl Tree {
         memory.space.end_thread(tid);
         drop(thread);
         self.release_if_frozen_by(&memory, &[tid]);
+        self.end_orphans();
         drop(memory);
         let left = process.nr_threads.get().saturating_sub(1);
         process.nr_threads.set(left);

@@ -204,7 +204,8 @@ pub(crate) fn on_return(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
     match std::mem::replace(&mut thread.phase, Phase::Running) {
         Phase::Forking(fork) => {
             thread.phase = Phase::Forking(fork);
-            newborn::failed(tree, thread)
+            newborn::failed(tree, thread);
+            Ok(Next::Resume)
         }
         Phase::InCall(then) => {
             let outcome = finish(tree, thread, then.clone());

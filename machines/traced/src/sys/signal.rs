@@ -19,6 +19,12 @@ pub(crate) fn kill_thread(process: Tid, thread: Tid, signal: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, process.raw(), thread.raw(), signal) };
 }
 
+/// Sends SIGSTOP to a thread, of whichever process.
+pub(crate) fn stop_thread(tid: Tid) {
+    // SAFETY: numbers alone.
+    unsafe { libc::syscall(libc::SYS_tkill, tid.raw(), libc::SIGSTOP) };
+}
+
 /// Sends a signal to one thread of a process, with `info`, which must be one that a task may send.
 pub(crate) fn queue_to_thread(process: Tid, thread: Tid, signal: i32, info: &SignalInfo) {
     // SAFETY: the structure is of the kernel's size, and read by the call.

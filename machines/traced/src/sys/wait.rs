@@ -98,6 +98,52 @@ pub(crate) fn any() -> Result<(Tid, Stop), NoStop> {
     }
 }
 
+/// `waitid` on one task; the stop or end that it finds, if any.
+fn look(tid: Tid, flags: i32) -> Result<Option<Stop>, i32> {
+    // SAFETY: siginfo is integers, so zeroes are one.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let flags = flags | libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: `info` outlives the call.
+    let answer = unsafe { libc::waitid(libc::P_PID, tid.raw() as u32, &raw mut info, flags) };
+    if answer < 0 {
+        return Err(std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::ECHILD));
+    }
+    // SAFETY: waitid has stored the fields of a child, or left them zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    // A stop is told as the signal and the event above it; waitpid tells it one byte higher.
+    Ok((pid != 0).then(|| decode(status << 8 | 0x7f)))
+}
+
+/// Waits for the next stop of one task. That it has ended is left for [`any`] to report, so that
+/// whoever keeps account of tasks hears of it.
+pub(crate) fn stop_of(tid: Tid) -> Result<Stop, Gone> {
+    loop {
+        match look(tid, libc::WSTOPPED) {
+            Ok(Some(stop)) => return Ok(stop),
+            Ok(None) | Err(libc::EINTR) => {}
+            Err(_) => return Err(Gone),
+        }
+    }
+}
+
+/// The stop that one task is in and that nobody has been told of, if it is in one. Its end is left
+/// to [`any`].
+pub(crate) fn stop_at_hand(tid: Tid) -> Result<Option<Stop>, Gone> {
+    match look(tid, libc::WSTOPPED | libc::WNOHANG) {
+        Ok(stop) => Ok(stop),
+        Err(libc::EINTR) => Ok(None),
+        Err(_) => Err(Gone),
+    }
+}
+
+/// Whether there is still something to be heard of a task: [`any`] has not reported its end.
+pub(crate) fn is_awaited(tid: Tid) -> bool {
+    let flags = libc::WSTOPPED | libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    look(tid, flags).is_ok()
+}
+
 /// Waits for the next stop or end of one task.
 pub(crate) fn one(tid: Tid) -> Result<Stop, Gone> {
     loop {
