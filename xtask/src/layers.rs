@@ -30,7 +30,7 @@ const MM_MODULES: &[&[&str]] = &[
     &["mm"],
     &["stack", "zap", "shortage"],
     &["fault"],
-    &["access", "reach", "populate", "space", "views"],
+    &["access", "reach", "populate", "space", "views", "pagesize"],
     &[
         "map", "unmap", "protect", "pkeys", "remap", "brk", "advise", "sync", "mincore", "mlock",
         "fork", "exec", "exit", "seal",

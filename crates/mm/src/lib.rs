@@ -35,6 +35,7 @@ mod reach;
 mod populate;
 mod stack;
 pub mod views;
+mod pagesize;
 
 mod map;
 mod unmap;

@@ -82,7 +82,8 @@ impl Callbacks {
 #[must_use = "a supplied page is a reference that somebody must map or drop"]
 pub enum Supplied {
     /// A folio of the object, not locked. The core locks it and checks that it is still the
-    /// object's page before it maps it.
+    /// object's page before it maps it. Or a page that a driver allocated for itself, with
+    /// [`Purpose::Other`](frame::Purpose::Other): that is mapped wherever it is supplied.
     Folio(Folio),
     /// The same, locked (`VM_FAULT_LOCKED`).
     Locked(FolioLock),

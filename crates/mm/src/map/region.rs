@@ -222,6 +222,11 @@ impl Mm {
             if let Some(prepare) = &target.prepare {
                 prepare.prepare(&mut described)?;
             }
+            // inv 25: the pages of an area are bare numbers, or some of them are; not both.
+            let both = VmFlags::PFNMAP | VmFlags::MIXEDMAP;
+            if described.flags.contains(both) {
+                return Err(Errno::EINVAL);
+            }
         }
         if described.ops.is_none() && described.flags.contains(VmFlags::SHARED) {
             self.give_shared_memory(&mut described)?;

@@ -42,7 +42,7 @@ fn mapped(space: &Space<'_>, base: VirtAddr, pages: u64) -> Vec<u64> {
         .collect()
 }
 
-// row: F13
+// row: F13 row: V08
 #[test]
 fn sixteen_neighbours_that_are_at_hand_are_mapped() {
     let host = Host::new(1024);
@@ -59,7 +59,7 @@ fn sixteen_neighbours_that_are_at_hand_are_mapped() {
     assert_eq!(space.mm.stats().faults.pgfault, 1);
 }
 
-// row: F13
+// row: F13 row: V08
 #[test]
 fn the_window_stays_inside_the_area() {
     let host = Host::new(1024);
@@ -73,7 +73,7 @@ fn the_window_stays_inside_the_area() {
     assert_eq!(mapped(&space, AT, 32), (5..11).collect::<Vec<_>>());
 }
 
-// row: F13
+// row: F13 row: V08
 #[test]
 fn the_window_stays_inside_one_table() {
     let host = Host::new(1024);
@@ -86,7 +86,7 @@ fn the_window_stays_inside_one_table() {
     assert_eq!(mapped(&space, start, 32), (0..8).collect::<Vec<_>>());
 }
 
-// row: F13
+// row: F13 row: V08
 #[test]
 fn what_is_there_already_is_left_alone() {
     let host = Host::new(1024);
@@ -101,7 +101,7 @@ fn what_is_there_already_is_left_alone() {
     assert_eq!(space.mm.stats().faults.around_hits, 14);
 }
 
-// row: F13
+// row: F13 row: V08
 #[test]
 fn a_window_of_one_is_no_window() {
     let host = Host::new(1024);

@@ -86,7 +86,7 @@ fn a_private_write_copies_the_hosts_page_whether_mapped_before_or_not() {
     assert_eq!(byte, [1]);
 }
 
-// row: F17
+// row: F17 row: V11
 #[test]
 fn a_shared_write_is_noticed_and_reaches_the_file() {
     let host = Host::new(256);

@@ -145,7 +145,7 @@ fn a_private_write_copies_and_leaves_the_object_clean() {
     assert_eq!(region.cache().nr_dirty(), 0);
 }
 
-// row: F15
+// row: F15 row: V10
 #[test]
 fn a_shared_write_is_noticed_once_and_seen_by_all() {
     let host = Host::new(512);
@@ -164,7 +164,7 @@ fn a_shared_write_is_noticed_once_and_seen_by_all() {
     assert!(region.cache().nr_dirty() >= 1);
 }
 
-// row: F09 row: F11
+// row: F09 row: F11 row: V06
 #[test]
 fn an_object_without_fault_is_sigbus() {
     let host = Host::new(256);
@@ -362,7 +362,7 @@ fn an_objects_failures_have_their_signals() {
     }
 }
 
-// row: F15
+// row: F15 row: V10
 #[test]
 fn a_write_that_the_object_refuses_does_not_happen() {
     let host = Host::new(256);
@@ -578,7 +578,8 @@ impl VmOps for Misplacing {
     }
 }
 
-// row: V07
+// row: V08 row: F13
+// inv: 61
 #[test]
 fn a_neighbour_in_the_wrong_place_is_not_mapped() {
     let host = Host::new(256);

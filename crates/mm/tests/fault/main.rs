@@ -19,4 +19,6 @@ mod lifecycle;
 mod views;
 mod memory;
 mod stress;
+mod windows;
+mod table;
 mod ui;

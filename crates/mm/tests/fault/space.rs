@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use addr::{Access, PAGE_SIZE, Pfn, Prot, VirtAddr, VirtRange};
+use addr::{Access, Errno, PAGE_SIZE, Pfn, Prot, VirtAddr, VirtRange};
 use frame::{Arena, ArenaConfig, Usage};
 use machine::{Cpu, FaultInfo, Mode, NoMmu, Trap};
 use mm::{FaultError, FaultPolicy, MapRequest, Mm, MmConfig, MmUser};
@@ -66,7 +66,7 @@ impl Host {
         let arena = Arena::new(ArenaConfig::heap(frames)).expect("an arena for the test");
         let devices = DeviceSpace::new();
         let memory = Arc::new(Devices(Arc::clone(&devices)));
-        let (machine, cpus) = SoftMachine::new(Arc::clone(&arena), memory, 8);
+        let (machine, cpus) = SoftMachine::new(Arc::clone(&arena), memory, 16);
         Host {
             arena,
             machine,
@@ -147,15 +147,19 @@ impl Space<'_> {
     }
 
     pub(crate) fn fork(&self) -> Self {
+        self.try_fork().expect("fork")
+    }
+
+    pub(crate) fn try_fork(&self) -> Result<Self, Errno> {
         let mmu = self.host.machine.new_space();
         let config = mm::ForkConfig {
             mmu: Arc::clone(&mmu) as _,
         };
-        Space {
-            mm: self.mm.fork(&config).expect("fork"),
+        Ok(Space {
+            mm: self.mm.fork(&config)?,
             mmu,
             host: self.host,
-        }
+        })
     }
 
     /// The entry of a page.

@@ -1,8 +1,12 @@
 //! Names of anonymous memory.
 
-use addr::{Errno, Prot};
-use mm::{FileRights, MapFlags, MapRequest, ObjectTarget};
+use std::sync::Arc;
+
+use addr::{Errno, Prot, VirtRange};
+use mm::{FileRights, MapFlags, MapRequest, ObjectTarget, RemapFlags};
 use object::shmem::Shmem;
+use object::{MemPolicy, PolicyMode};
+use vma::{Attributes, MmapHeld, ModifyPlan};
 
 use crate::kit::{World, at, bytes};
 
@@ -46,6 +50,65 @@ fn named_memory_is_an_area_of_its_own() {
         .set_anon_name(at(10), bytes(2), Some("ring"))
         .unwrap();
     assert!(space.mm.maps_text().contains("[anon_shmem:ring]"));
+    world.check();
+    world.end();
+}
+
+/// Gives pages a memory policy, as mbind will.
+fn bind(space: &crate::kit::Space, page: u64, pages: u64, policy: Option<&Arc<MemPolicy>>) {
+    let range = VirtRange::from_len(at(page), bytes(pages)).unwrap();
+    let mut held = space.mm.write();
+    let vma = held.tree().find(range.start()).cloned().unwrap();
+    let to = Attributes::of(&vma).with_policy(policy.cloned());
+    let plan = ModifyPlan::decide(&held, &vma, range, &to).unwrap();
+    drop(plan.commit(&mut held));
+}
+
+// row: A11 A09 A10
+// inv: 14 15
+#[test]
+fn a_policy_goes_where_its_memory_goes() {
+    let mut world = World::new(64);
+    let space = world.first();
+    space.map_private(0, 6);
+    space.write(at(2), 7).unwrap();
+    let policy = Arc::new(MemPolicy {
+        mode: PolicyMode::Bind,
+        nodes: 1,
+    });
+    bind(space, 2, 2, Some(&policy));
+    let policies = |space: &crate::kit::Space| -> Vec<(u64, bool)> {
+        let areas = space.tree();
+        let policy = areas
+            .iter()
+            .map(|vma| (vma.nr_pages(), vma.policy.is_some()));
+        policy.collect()
+    };
+    let parts = [(2, false), (2, true), (2, false)];
+    assert_eq!(policies(space), parts);
+    // A child has it, a part keeps it, and so does what is moved away and grows.
+    let child = space.fork().unwrap();
+    assert_eq!(policies(&child), parts);
+    drop(child);
+    space.protect(3, 1, Prot::READ).unwrap();
+    assert_eq!(
+        policies(space),
+        [(2, false), (1, true), (1, true), (2, false)]
+    );
+    space.protect(3, 1, RW).unwrap();
+    assert_eq!(policies(space), parts);
+    space
+        .remap(2, (2, 2), RemapFlags::MAYMOVE | RemapFlags::FIXED, 10)
+        .unwrap();
+    assert_eq!(policies(space), [(2, false), (2, false), (2, true)]);
+    space.remap(10, (2, 3), RemapFlags::MAYMOVE, 0).unwrap();
+    assert_eq!(policies(space), [(2, false), (2, false), (3, true)]);
+    assert_eq!(space.read(at(10)).unwrap(), 7);
+    // Without it, the memory is as any other.
+    bind(space, 0, 1, Some(&policy));
+    assert_eq!(policies(space)[..2], [(1, true), (1, false)]);
+    bind(space, 0, 1, None);
+    assert_eq!(policies(space)[0], (2, false));
     world.check();
     world.end();
 }
