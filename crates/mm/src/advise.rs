@@ -31,7 +31,7 @@ impl Mm {
     /// ENOMEM for holes, after all else was done; EAGAIN when areas cannot be split; EPERM for sealed
     /// memory; what the advice's own work brings.
     pub fn madvise(&self, addr: VirtAddr, len: u64, advice: Advice) -> Result<(), Errno> {
-        let Some(range) = pages_of(addr, len)? else {
+        let Some(range) = whole_pages(addr, len)? else {
             return Ok(());
         };
         match advice {
@@ -85,7 +85,7 @@ impl Mm {
 
 /// The pages of `len` bytes from `addr` on: none, or a range. EINVAL for an unaligned start and a range
 /// that wraps.
-pub(crate) fn pages_of(addr: VirtAddr, len: u64) -> Result<Option<VirtRange>, Errno> {
+pub(crate) fn whole_pages(addr: VirtAddr, len: u64) -> Result<Option<VirtRange>, Errno> {
     if !addr.is_page_aligned() {
         return Err(Errno::EINVAL);
     }

@@ -151,7 +151,7 @@ fn legacy_base(task_size: u64) -> u64 {
 }
 
 /// The program in a space: what `arg_lock` guards. Informational but for the two brk fields.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// First byte of code.
     pub start_code: VirtAddr,

@@ -3,7 +3,7 @@
 use addr::{Errno, PAGE_SHIFT, PAGE_SIZE, PgOff, Prot, VirtAddr, VirtRange, VmFlags};
 use vma::{Attributes, MmapHeld, MmapWrite, ModifyPlan};
 
-use crate::advise::pages_of;
+use crate::advise::whole_pages;
 use crate::map::{FileRights, MapFlags, MapRequest, ObjectTarget};
 use crate::mm::{Guarded, Mm};
 
@@ -17,7 +17,7 @@ impl Mm {
         if flags != 0 {
             return Err(Errno::EINVAL);
         }
-        let Some(range) = pages_of(addr, len)? else {
+        let Some(range) = whole_pages(addr, len)? else {
             return Ok(());
         };
         let mut held = self.write();

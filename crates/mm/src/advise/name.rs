@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use addr::{Errno, VirtAddr};
 use vma::{Attributes, MmapHeld, Vma};
 
-use super::{Walk, pages_of, update};
+use super::{Walk, update, whole_pages};
 use crate::map::PrivateData;
 use crate::map::region::ObjectPromise;
 use crate::mm::Mm;
@@ -26,7 +26,7 @@ impl Mm {
         if !name.is_none_or(is_valid) {
             return Err(Errno::EINVAL);
         }
-        let Some(range) = pages_of(addr, len)? else {
+        let Some(range) = whole_pages(addr, len)? else {
             return Ok(());
         };
         let name: Option<Arc<str>> = name.map(Arc::from);

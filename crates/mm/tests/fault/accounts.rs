@@ -33,6 +33,27 @@ fn areas_are_counted_by_class() {
     assert_eq!(pages.hiwater, 15);
 }
 
+// row: M17
+#[test]
+fn pinned_and_locked_pages_are_not_inherited() {
+    let host = Host::new(256);
+    let space = host.space();
+    let range = space.anon(4, RW);
+    // Who keeps pages for long says so.
+    space.mm.accounts().account_pinned(3);
+    space.mm.mlock(range.start(), 2 * PAGE_SIZE).unwrap();
+    let counts = |space: &crate::space::Space<'_>| {
+        let pages = space.mm.stats().pages;
+        (pages.total, pages.pinned, pages.locked)
+    };
+    assert_eq!(counts(&space), (4, 3, 2));
+    assert_eq!(counts(&space.fork()), (4, 0, 0));
+    space.mm.accounts().account_pinned(-3);
+    space.mm.munmap(range.start(), PAGE_SIZE).unwrap();
+    // inv: 17
+    assert_eq!(counts(&space), (3, 0, 1));
+}
+
 // row: M16 row: M17
 #[test]
 fn high_water_marks_remember_what_is_gone() {

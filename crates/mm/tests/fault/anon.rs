@@ -22,7 +22,7 @@ fn a_read_maps_the_zero_page_and_counts_nothing() {
     assert_eq!(space.mm.stats().faults.anon_zero, 1);
 }
 
-// row: F10
+// row: F10 row: F27
 #[test]
 fn a_write_maps_a_fresh_exclusive_page() {
     let host = Host::new(256);
@@ -72,7 +72,7 @@ fn a_write_after_a_read_replaces_the_zero_page() {
     );
 }
 
-// row: F10
+// row: F10 row: F27
 #[test]
 fn memory_that_may_not_be_written_is_not_made_writable_by_a_read() {
     let host = Host::new(256);

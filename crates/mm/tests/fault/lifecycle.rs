@@ -10,7 +10,7 @@ use mm::{
 
 use crate::space::{BASE, Host, RW, bare, page, read_at, write_at};
 
-// row: M02
+// row: M02 row: S13
 #[test]
 fn the_last_user_tears_down_and_a_zero_never_rises() {
     let host = Host::new(256);
@@ -106,21 +106,30 @@ fn the_exe_file_is_let_go_with_the_memory() {
 fn what_a_program_says_of_itself_is_inherited() {
     let host = Host::new(256);
     let space = host.space();
+    let addr = |n: u64| VirtAddr::new(n * PAGE_SIZE + 8);
     let image = Image {
-        start_code: VirtAddr::new(0x40_0000),
-        start_brk: VirtAddr::new(0x60_0000),
-        brk: VirtAddr::new(0x60_1000),
-        start_stack: VirtAddr::new(0x7fff_0000),
+        start_code: addr(1),
+        end_code: addr(2),
+        start_data: addr(3),
+        end_data: addr(4),
+        start_brk: addr(5),
+        brk: addr(6),
+        start_stack: addr(7),
+        arg_start: addr(8),
+        arg_end: addr(9),
+        env_start: addr(10),
+        env_end: addr(11),
         auxv: vec![(6, 4096), (0, 0)],
         exe_file: Some(Arc::from("/bin/true")),
-        ..Image::default()
     };
-    *space.mm.image() = image;
+    *space.mm.image() = image.clone();
     let child = space.fork();
-    let inherited = child.mm.image().clone();
-    assert_eq!(inherited.brk, VirtAddr::new(0x60_1000));
-    assert_eq!(inherited.auxv, [(6, 4096), (0, 0)]);
-    assert_eq!(inherited.exe_file.as_deref(), Some("/bin/true"));
+    assert_eq!(*child.mm.image(), image);
+    // From now on each has its own, and a new program begins with none.
+    child.mm.image().brk = addr(12);
+    child.mm.image().auxv.clear();
+    assert_eq!(*space.mm.image(), image);
+    assert_eq!(*host.space().mm.image(), Image::default());
 }
 
 // row: M25

@@ -13,9 +13,11 @@ use mm::{
 };
 use object::context::{FaultContext, OutsideBytes};
 use object::nopage::{Nopage, NopageOps, Page};
+use object::shmem::Shmem;
 use object::source::{Fetched, Permit, Source, SourceRegion};
 use object::{
-    Area, AreaPeek, Callbacks, ObjectConfig, Obtained, PageRequest, Supplied, VmOps, Waiting,
+    Area, AreaPeek, Callbacks, Notified, ObjectConfig, Obtained, PageRequest, Supplied, VmOps,
+    Waiting,
 };
 
 use crate::file::Scripted;
@@ -307,6 +309,94 @@ fn a_private_page_is_paid_for_listed_and_found_again() {
     space.mm.munmap(BASE, 4 * PAGE_SIZE).unwrap();
     assert_eq!(host.arena.charged(payer).unwrap().nr_frames, 0);
     assert_eq!(host.arena.lru_sizes().total(), 0);
+}
+
+// row: F01 row: F14 row: V06
+#[test]
+fn an_object_may_fill_the_private_page_itself() {
+    let host = Host::new(256);
+    let payer = host.arena.new_charge_group(None);
+    let (mut config, soft) = host.config();
+    config.charge = payer;
+    let space = host.space_of(config, soft);
+    let ops = Scripted::new(Callbacks::FAULT | Callbacks::MAP_PAGES, move |context| {
+        assert_eq!(context.charge(), payer);
+        match context.cow_page() {
+            Some(page) => page.write(0, b"mine"),
+            // Only who writes to private memory has one.
+            None => return Supplied::Zeroes,
+        }
+        Supplied::DoneCow
+    });
+    map(&space, ops, 2 * PAGE_SIZE, MapFlags::PRIVATE);
+    let mut program = space.run();
+    assert_eq!(program.load(at(0)).unwrap(), 0);
+    program.store(at(1).checked_add(4).unwrap(), b'!').unwrap();
+    let mut bytes = [0; 5];
+    assert_eq!(space.mm.read_memory(at(1), &mut bytes, Force::Plain), 5);
+    assert_eq!(&bytes, b"mine!");
+    assert_eq!(
+        (
+            space.mm.stats().rss.anon,
+            space.mm.stats().faults.cow_copied
+        ),
+        (1, 1)
+    );
+}
+
+/// An object of shared memory that is slow to agree to a write.
+fn slow(shmem: Arc<Shmem>, lock: bool) -> Arc<Scripted> {
+    let pages = Arc::clone(&shmem);
+    let asked = AtomicU64::new(0);
+    Arc::new(Scripted {
+        callbacks: Callbacks::FAULT | Callbacks::MAP_PAGES | Callbacks::PAGE_MKWRITE,
+        answer: Box::new(move |context| pages.fault(context)),
+        allow: Box::new(move |notice| match asked.fetch_add(1, Relaxed) {
+            0 => Notified::Later(PageRequest::new(
+                Waiting::Other("notice"),
+                Obtained::nothing,
+            )),
+            1 => Notified::NoPage,
+            _ if lock => Notified::Locked(shmem.cache().lookup(notice.pgoff()).unwrap().lock()),
+            _ => Notified::Allow,
+        }),
+        asked: Mutex::default(),
+    })
+}
+
+// row: V10 row: F15
+#[test]
+fn a_write_waits_until_the_object_has_agreed() {
+    for lock in [false, true] {
+        for read_before in [false, true] {
+            let host = Host::new(256);
+            let space = host.space();
+            let shmem = Shmem::anonymous(&host.arena, PAGE_SIZE);
+            map(
+                &space,
+                slow(Arc::clone(&shmem), lock),
+                PAGE_SIZE,
+                MapFlags::SHARED,
+            );
+            if read_before {
+                space.mm.handle_fault(&read_at(BASE)).unwrap();
+            }
+            let fault = Fault::new(space.mm.shared(), &write_at(BASE));
+            let Attempt::Needs(mut fault, work) = attempt(fault) else {
+                panic!("it has not agreed yet")
+            };
+            // inv: 57
+            assert!(!space.entry(BASE).is_writable());
+            fault.take_in(work.perform());
+            // Asked again it wants the access to be tried again, and then agrees.
+            assert!(matches!(attempt(fault), Attempt::Handled(_)));
+            assert!(!space.entry(BASE).is_writable());
+            space.run().store(BASE, 1).unwrap();
+            assert!(space.entry(BASE).is_writable());
+            let folio = shmem.cache().lookup(PgOff::ZERO).unwrap();
+            assert!(folio.try_lock().is_some(), "nobody has kept it locked");
+        }
+    }
 }
 
 // row: F03 row: F25 row: V18

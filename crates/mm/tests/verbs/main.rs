@@ -2,6 +2,7 @@
 
 mod basic;
 mod errors;
+mod files;
 mod exec;
 mod family;
 mod hooks;
