@@ -344,21 +344,30 @@ fn an_object_may_fill_the_private_page_itself() {
     );
 }
 
+/// How an object agrees to a write.
+#[derive(Clone, Copy)]
+enum Agrees {
+    Plainly,
+    WithItsFolioLocked,
+}
+
 /// An object of shared memory that is slow to agree to a write.
-fn slow(shmem: Arc<Shmem>, lock: bool) -> Arc<Scripted> {
+fn slow(shmem: Arc<Shmem>, how: Agrees) -> Arc<Scripted> {
     let pages = Arc::clone(&shmem);
     let asked = AtomicU64::new(0);
     Arc::new(Scripted {
         callbacks: Callbacks::FAULT | Callbacks::MAP_PAGES | Callbacks::PAGE_MKWRITE,
         answer: Box::new(move |context| pages.fault(context)),
-        allow: Box::new(move |notice| match asked.fetch_add(1, Relaxed) {
-            0 => Notified::Later(PageRequest::new(
+        allow: Box::new(move |notice| match (asked.fetch_add(1, Relaxed), how) {
+            (0, _) => Notified::Later(PageRequest::new(
                 Waiting::Other("notice"),
                 Obtained::nothing,
             )),
-            1 => Notified::NoPage,
-            _ if lock => Notified::Locked(shmem.cache().lookup(notice.pgoff()).unwrap().lock()),
-            _ => Notified::Allow,
+            (1, _) => Notified::NoPage,
+            (_, Agrees::Plainly) => Notified::Allow,
+            (_, Agrees::WithItsFolioLocked) => {
+                Notified::Locked(shmem.cache().lookup(notice.pgoff()).unwrap().lock())
+            }
         }),
         asked: Mutex::default(),
     })
@@ -367,14 +376,14 @@ fn slow(shmem: Arc<Shmem>, lock: bool) -> Arc<Scripted> {
 // row: V10 row: F15
 #[test]
 fn a_write_waits_until_the_object_has_agreed() {
-    for lock in [false, true] {
+    for how in [Agrees::Plainly, Agrees::WithItsFolioLocked] {
         for read_before in [false, true] {
             let host = Host::new(256);
             let space = host.space();
             let shmem = Shmem::anonymous(&host.arena, PAGE_SIZE);
             map(
                 &space,
-                slow(Arc::clone(&shmem), lock),
+                slow(Arc::clone(&shmem), how),
                 PAGE_SIZE,
                 MapFlags::SHARED,
             );
