@@ -8,6 +8,7 @@ use addr::{Access, Errno, VirtRange};
 use mm::{MmUser, Pins};
 
 use crate::actions::Actions;
+use crate::calls::process_vm::Copying;
 use crate::in_flight::Named;
 use crate::memory::Memory;
 use crate::pending::Pending;
@@ -178,6 +179,8 @@ pub(crate) struct Thread {
     pub(crate) waiting: Option<(Ticket, Stop)>,
     /// What came of the work that its stop was handled again for.
     pub(crate) worked: Option<Result<(), Errno>>,
+    /// The copy between memories that its call makes, while others have their turn.
+    pub(crate) copying: Option<Box<Copying>>,
     /// The pages that its call names and that must stay where they are, because of a fork meanwhile.
     pub(crate) pins: Vec<Pins>,
     /// SIGSEGV and SIGBUS, as far as the program believes that it blocks them.
@@ -212,6 +215,7 @@ impl Thread {
             phase,
             waiting: None,
             worked: None,
+            copying: None,
             pins: Vec::new(),
             blocked_owned: 0,
             blocked_before: None,

@@ -8,7 +8,7 @@ mod futex;
 mod mask;
 mod memory;
 mod open;
-mod process_vm;
+pub(crate) mod process_vm;
 
 use std::rc::Rc;
 use std::time::Instant;

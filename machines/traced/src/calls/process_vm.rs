@@ -6,18 +6,36 @@ use mm::Force;
 use super::table::Verb;
 use super::{Answer, Call};
 use crate::halt::Halt;
+use crate::memory::Memory;
+use crate::pool::Work;
 use crate::ready;
 use crate::sys::Tid;
 use crate::tree::Tree;
 
 const NR_PIECES_MAX: u64 = 1024;
 const PIECE_BYTES: usize = 64 << 10;
+/// So much is copied before others have their turn.
+const TURN_BYTES: u64 = 1 << 20;
+/// The most bytes that one call transfers (`MAX_RW_COUNT`).
+const TOTAL_BYTES_MAX: u64 = 0x7fff_f000;
 
-/// Performs the call if it is about a program of ours; about any other process it runs as it is.
+/// Performs the call if it is about a program of ours; about any other process there is none. After
+/// some of it the other programs have their turn.
 pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
     if call.argument(5) != 0 || call.argument(2) > NR_PIECES_MAX || call.argument(4) > NR_PIECES_MAX
     {
         return Ok(Errno::EINVAL.into());
+    }
+    let begun = call.thread.worked.take().and(call.thread.copying.take());
+    let mut copying = match begun {
+        Some(begun) => begun,
+        None => match Copying::begin(call, verb)? {
+            Ok(copying) => Box::new(copying),
+            Err(errno) => return Ok(errno.into()),
+        },
+    };
+    if copying.is_at_end() {
+        return Ok(copying.answer());
     }
     let pid = Tid::new(call.int(0));
     let other = if pid == call.thread.tid || pid == call.thread.process.pid {
@@ -28,75 +46,121 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
     let Some(other) = other else {
         return Ok(Errno::ESRCH.into());
     };
-    let local = pieces(call, 1, 2)?;
-    let remote = pieces(call, 3, 4)?;
-    let (Some(local), Some(remote)) = (local, remote) else {
-        return Ok(Errno::EFAULT.into());
-    };
     let own = call.thread.memory();
-    let (from, to, from_pieces, to_pieces) = match verb {
-        Verb::ProcessVmRead => (&other, &own, remote, local),
-        _ => (&own, &other, local, remote),
+    let (from, to) = match verb {
+        Verb::ProcessVmRead => (&other, &own),
+        _ => (&own, &other),
     };
-    let (mut from_at, mut to_at) = (Walk::over(from_pieces), Walk::over(to_pieces));
-    let mut buffer = vec![0u8; PIECE_BYTES];
-    let mut total = 0i64;
-    while let (Some((source, source_bytes)), Some((target, target_bytes))) =
-        (from_at.here(), to_at.here())
-    {
-        let bytes = source_bytes.min(target_bytes).min(PIECE_BYTES as u64) as usize;
-        let piece = buffer.get_mut(..bytes).unwrap_or_default();
-        let read = from
-            .mm
-            .read_memory(VirtAddr::new(source), piece, Force::Plain);
-        let piece = piece.get(..read).unwrap_or_default();
-        let written = to
-            .mm
-            .write_memory(VirtAddr::new(target), piece, Force::Plain);
-        total += written as i64;
-        if written < bytes {
-            break;
+    match copying.go_on(from, to) {
+        Progress::Over => Ok(copying.answer()),
+        Progress::SoFar => {
+            call.thread.copying = Some(copying);
+            Err(Halt::Work(Work::new(|| Ok(()))))
         }
-        from_at.advance(bytes as u64);
-        to_at.advance(bytes as u64);
     }
-    let wanted =
-        from_at.has_begun() || total > 0 || from_at.here().is_none() || to_at.here().is_none();
-    Ok(if total == 0 && !wanted {
-        Errno::EFAULT.into()
-    } else {
-        Answer::Return(total)
-    })
 }
 
-fn pieces(call: &Call<'_>, at: usize, count: usize) -> Result<Option<Vec<(u64, u64)>>, Halt> {
+/// A copy between two memories, under way.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    from: Walk,
+    to: Walk,
+    total: u64,
+}
+
+#[derive(PartialEq, Eq)]
+enum Progress {
+    SoFar,
+    Over,
+}
+
+impl Copying {
+    fn begin(call: &Call<'_>, verb: Verb) -> Result<Result<Self, Errno>, Halt> {
+        let (local, remote) = (pieces(call, 1, 2)?, pieces(call, 3, 4)?);
+        let (local, remote) = match (local, remote) {
+            (Ok(local), Ok(remote)) => (Walk::over(local), Walk::over(remote)),
+            (Err(errno), _) | (_, Err(errno)) => return Ok(Err(errno)),
+        };
+        let (from, to) = match verb {
+            Verb::ProcessVmRead => (remote, local),
+            _ => (local, remote),
+        };
+        let total = 0;
+        Ok(Ok(Self { from, to, total }))
+    }
+
+    /// Copies as much as is done in one turn.
+    fn go_on(&mut self, from: &Memory, to: &Memory) -> Progress {
+        let mut buffer = vec![0u8; PIECE_BYTES];
+        let turn_ends = self.total.saturating_add(TURN_BYTES).min(TOTAL_BYTES_MAX);
+        while self.total < turn_ends {
+            let (Some((source, source_bytes)), Some((target, target_bytes))) =
+                (self.from.here(), self.to.here())
+            else {
+                return Progress::Over;
+            };
+            let bytes = source_bytes.min(target_bytes).min(PIECE_BYTES as u64);
+            let bytes = bytes.min(turn_ends - self.total) as usize;
+            let piece = buffer.get_mut(..bytes).unwrap_or_default();
+            let (source, target) = (VirtAddr::new(source), VirtAddr::new(target));
+            let read = from.mm.read_memory(source, piece, Force::Plain);
+            let piece = piece.get(..read).unwrap_or_default();
+            let written = to.mm.write_memory(target, piece, Force::Plain);
+            self.total += written as u64;
+            if written < bytes {
+                return Progress::Over;
+            }
+            self.from.advance(bytes as u64);
+            self.to.advance(bytes as u64);
+        }
+        match self.total < TOTAL_BYTES_MAX {
+            true => Progress::SoFar,
+            false => Progress::Over,
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.from.here().is_none() || self.to.here().is_none()
+    }
+
+    fn answer(&self) -> Answer {
+        if self.total == 0 && !self.is_at_end() {
+            return Errno::EFAULT.into();
+        }
+        Answer::Return(self.total as i64)
+    }
+}
+
+fn pieces(
+    call: &Call<'_>,
+    at: usize,
+    count: usize,
+) -> Result<Result<Vec<(u64, u64)>, Errno>, Halt> {
     let mut pieces = Vec::new();
     for index in 0..call.argument(count) {
         let mut entry = [0u8; 16];
         let address = call.argument(at).saturating_add(index * 16);
         if ready::read(call.thread, call.memory, address, &mut entry)? < entry.len() {
-            return Ok(None);
+            return Ok(Err(Errno::EFAULT));
         }
         let (words, _) = entry.as_chunks::<8>();
         if let [base, bytes] = words {
-            pieces.push((u64::from_le_bytes(*base), u64::from_le_bytes(*bytes)));
+            let (base, bytes) = (u64::from_le_bytes(*base), u64::from_le_bytes(*bytes));
+            if i64::try_from(bytes).is_err() {
+                return Ok(Err(Errno::EINVAL));
+            }
+            pieces.push((base, bytes));
         }
     }
-    Ok(Some(pieces))
+    Ok(Ok(pieces))
 }
 
 /// A place in a list of pieces.
+#[derive(Debug)]
 struct Walk {
     pieces: Vec<(u64, u64)>,
     index: usize,
     offset: u64,
-    begun: Begun,
-}
-
-#[derive(PartialEq, Eq)]
-enum Begun {
-    No,
-    Yes,
 }
 
 impl Walk {
@@ -106,7 +170,6 @@ impl Walk {
             pieces,
             index: 0,
             offset: 0,
-            begun: Begun::No,
         }
     }
 
@@ -116,7 +179,6 @@ impl Walk {
     }
 
     fn advance(&mut self, bytes: u64) {
-        self.begun = Begun::Yes;
         self.offset += bytes;
         if let Some((_, whole)) = self.pieces.get(self.index)
             && self.offset >= *whole
@@ -124,9 +186,5 @@ impl Walk {
             self.index += 1;
             self.offset = 0;
         }
-    }
-
-    fn has_begun(&self) -> bool {
-        self.begun == Begun::Yes
     }
 }
