@@ -82,6 +82,15 @@ pub fn assert_may_wait() {
     }
 }
 
+/// Frames may be allocated, and paid for, without holding up who wants a folio's lock: panics in debug
+/// builds if this thread holds one of [`Rank::Folio`] or later.
+#[track_caller]
+#[inline]
+pub fn assert_no_folio_locked() {
+    #[cfg(all(debug_assertions, feature = "std", not(any(loom, shuttle))))]
+    checked::assert_below(Rank::Folio);
+}
+
 /// Panics in debug builds if this thread holds any ranked lock: the start of an outermost loop.
 #[track_caller]
 #[inline]

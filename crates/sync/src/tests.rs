@@ -341,6 +341,18 @@ mod order {
         }));
     }
 
+    // inv: 60
+    #[test]
+    fn nobody_allocates_with_a_folio_locked() {
+        let vma = rank::acquire(Rank::VmaRead);
+        rank::assert_no_folio_locked();
+        drop(vma);
+        assert!(refused(|| {
+            let _folio = rank::acquire(Rank::Folio);
+            rank::assert_no_folio_locked();
+        }));
+    }
+
     #[test]
     fn a_guard_may_end_on_another_thread() {
         let folio = rank::acquire(Rank::Folio);

@@ -187,6 +187,8 @@ impl<'f> VmaLocked<'f> {
     /// Sees to it that frames for the tables on the way to the fault's page are at hand before
     /// anything is locked that an allocation must not meet (`vmf->prealloc_pte`).
     pub(crate) fn reserve_tables(&mut self) -> Step<()> {
+        // inv 60
+        sync::rank::assert_no_folio_locked();
         let missing = {
             let pin = sync::pin();
             self.mm.table().tables_missing(self.request.page(), &pin)

@@ -403,7 +403,8 @@ fn a_locked_folio_is_waited_for_with_nothing_held() {
         .madvise(at(0), PAGE_SIZE, mm::Advice::DontNeed)
         .unwrap();
     let folio = shmem.cache().lookup(PgOff::ZERO).unwrap();
-    let lock = folio.lock();
+    let mut lock = folio.lock();
+    lock.travel();
     let Attempt::Needs(mut fault, work) = attempt(Fault::new(space.mm.shared(), &read_at(at(0))))
     else {
         panic!("somebody has the folio locked")

@@ -153,7 +153,7 @@ impl Away {
 
     /// Ends the space: every counter and every frame comes back.
     fn end(self) {
-        // inv: 50
+        // inv: 50 inv: 51
         drop(self.mm);
         drop(self.mover);
         sync::barrier();

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use addr::{Errno, PAGE_SIZE, Prot, SigCode, VirtAddr};
-use mm::{Advice, Cause, FaultError, MapFlags, MapRequest, MapTarget, RemapFlags, RemapRequest};
+use mm::{
+    Advice, Cause, FaultError, FaultPolicy, MapFlags, MapRequest, MapTarget, RemapFlags,
+    RemapRequest,
+};
 
 use crate::space::{BASE, Host, Program, RW, Space};
 
@@ -49,6 +52,9 @@ enum Memory {
     Enough,
     Short,
 }
+
+const ENOUGH: (u64, Memory) = (4096, Memory::Enough);
+const SHORT: (u64, Memory) = (72, Memory::Short);
 
 /// When to stop.
 enum Until {
@@ -332,11 +338,11 @@ fn roam(space: &Space<'_>, stop: &AtomicBool) {
     }
 }
 
-fn run(frames: u64, memory: Memory, until: &Until) {
+fn run((frames, memory): (u64, Memory), policy: FaultPolicy, until: &Until) {
     let host = Host::new(frames);
     let before = host.usage().nr_in_use();
     {
-        let space = host.space();
+        let space = host.space_with(policy);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..THREADS)
@@ -370,22 +376,28 @@ fn run(frames: u64, memory: Memory, until: &Until) {
 // inv: 31 inv: 32 inv: 37
 #[test]
 fn windows_hold_what_their_threads_wrote() {
-    run(4096, Memory::Enough, &Until::Rounds(15_000));
+    let rounds = Until::Rounds(15_000);
+    run(ENOUGH, FaultPolicy::default(), &rounds);
+    run(ENOUGH, FaultPolicy::new(16, 16), &rounds);
 }
 
 // row: F25 row: S12 row: S04
 // inv: 19
 #[test]
 fn windows_hold_it_when_memory_is_short() {
-    run(72, Memory::Short, &Until::Rounds(8_000));
+    let rounds = Until::Rounds(8_000);
+    run(SHORT, FaultPolicy::default(), &rounds);
+    run(SHORT, FaultPolicy::new(16, 16), &rounds);
 }
 
 #[test]
 #[ignore = "by hand: it runs as long as RECTO_STRESS_SECONDS says"]
 fn windows_for_long() {
     let seconds = std::env::var("RECTO_STRESS_SECONDS").map(|text| text.parse().unwrap());
-    let half = Duration::from_secs(seconds.unwrap_or(60) / 2);
-    for (frames, memory) in [(4096, Memory::Enough), (72, Memory::Short)] {
-        run(frames, memory, &Until::Deadline(Instant::now() + half));
+    let part = Duration::from_secs(seconds.unwrap_or(60) / 4);
+    for memory in [ENOUGH, SHORT] {
+        for policy in [FaultPolicy::default(), FaultPolicy::new(16, 16)] {
+            run(memory, policy, &Until::Deadline(Instant::now() + part));
+        }
     }
 }

@@ -20,6 +20,8 @@ impl<'f> VmaLocked<'f> {
     /// A frame for a private page: from the fault's reserve if it has one, else from the arena.
     #[inline]
     pub(crate) fn alloc_private(&mut self, contents: Contents) -> Step<FreshFolio> {
+        // inv 60
+        sync::rank::assert_no_folio_locked();
         if let Some(frame) = self
             .request
             .reserve
