@@ -12,6 +12,7 @@
 //! | `exec`, `adopt`, `newborn` | where memories come from: exec and fork |
 //! | `fault`, `decode`, `memory`, `around` | a page fault, from the host's signal to the filled run |
 //! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
+//! | `nested` | what is named in memory that a call names |
 //! | `transfer` | how much of a large buffer a call can fill |
 //! | `in_flight` | what the calls that threads are in name, to keep it ready |
 //! | `signals`, `actions`, `pending`, `calls/mask`, `calls/consume` | the two signals that Recto owns |
@@ -46,6 +47,7 @@ mod in_flight;
 mod keeper;
 mod limits;
 mod memory;
+mod nested;
 mod newborn;
 mod numbers;
 mod pending;

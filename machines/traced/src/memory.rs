@@ -138,6 +138,13 @@ impl Memory {
             .is_none()
     }
 
+    /// Where the area ends that `address` lies in.
+    pub(crate) fn end_of_area(&self, address: u64) -> Option<u64> {
+        let tree = self.mm.mmap_lock().snapshot();
+        let area = tree.find(VirtAddr::new(address))?;
+        Some(area.range.end().as_u64())
+    }
+
     /// Makes the host able to do `access` in all of `[start, end)`. What cannot be had is left: the
     /// kernel says EFAULT there by itself.
     pub(crate) fn make_ready(&self, start: u64, end: u64, access: Access) -> Result<(), Pending> {

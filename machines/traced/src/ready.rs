@@ -2,9 +2,10 @@
 
 use addr::{Access, PAGE_SIZE, Prot};
 
-use crate::calls::operand::{Flow, Length, Operand, ioctl_operand};
+use crate::calls::operand::{Flow, Length, Operand};
 use crate::halt::Halt;
 use crate::memory::{Memory, TASK_SIZE};
+use crate::nested;
 use crate::sys::memory as host_memory;
 use crate::sys::ptrace::Regs;
 use crate::thread::Thread;
@@ -55,12 +56,11 @@ fn one(thread: &mut Thread, memory: &Memory, regs: &Regs, operand: &Operand) -> 
             }
             Ok(())
         }
-        Operand::Ioctl(at) => {
-            let request = regs.argument(at.saturating_sub(1));
-            match ioctl_operand(request) {
-                Some((flow, bytes)) => buffer(thread, memory, flow, (regs.argument(at), bytes)),
-                None => Ok(()),
-            }
+        Operand::Ioctl(at) => nested::ioctl(thread, memory, regs, at),
+        Operand::Pointers(at, length) => {
+            let bytes = bytes_of(thread, memory, regs, length)?;
+            buffer(thread, memory, Flow::InOut, (regs.argument(at), bytes))?;
+            nested::pointers(thread, memory, (regs.argument(at), bytes))
         }
         Operand::When(selector, values, operand) => {
             if values.contains(&(regs.argument(selector) & 0xffff_ffff)) {

@@ -154,13 +154,19 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
     }
 }
 
-/// prctl: what it names depends on the option. The two options that speak of areas, and the one
-/// that installs a filter, answer as a kernel that was built without them.
+/// prctl: what it names depends on the option. The two options that speak of areas, the one
+/// that installs a filter, and the one whose byte the kernel reads at every call, answer as a kernel
+/// that was built without them.
 fn see_prctl(call: &mut Call<'_>) -> Result<Answer, Halt> {
     use operand::Flow::{In, Out};
     const PR_SET_VMA: i32 = 0x5356_4d41;
+    const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
+    const PR_GET_AUXV: i32 = 0x4155_5856;
     let operand = match call.int(0) {
-        PR_SET_VMA | libc::PR_SET_MM | libc::PR_SET_SECCOMP => return Ok(Errno::EINVAL.into()),
+        PR_SET_VMA | libc::PR_SET_MM | libc::PR_SET_SECCOMP | PR_SET_SYSCALL_USER_DISPATCH => {
+            return Ok(Errno::EINVAL.into());
+        }
+        PR_GET_AUXV => (Out, call.argument(2)),
         libc::PR_SET_NAME => (In, 16),
         libc::PR_GET_NAME => (Out, 16),
         libc::PR_GET_TID_ADDRESS => (Out, 8),

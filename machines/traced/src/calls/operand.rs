@@ -57,6 +57,8 @@ pub(crate) enum Operand {
     Message(Flow, usize),
     /// An array of `struct mmsghdr`, as many as the second argument says.
     Messages(Flow, usize, usize),
+    /// A structure at the address in an argument, whose words may be pointers.
+    Pointers(usize, Length),
     /// The argument of ioctl, whose request is the argument before it.
     Ioctl(usize),
     /// The operand, if the first argument is one of these numbers.

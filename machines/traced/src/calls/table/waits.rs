@@ -11,6 +11,10 @@ use crate::calls::operand::{Flow, both, input, output};
 /// A socket's address and its length, as the kernel gives it.
 const ADDRESS: [Operand; 2] = [both(2, Bytes(4)), output(1, AtPointer(2))];
 
+/// The options whose value has a pointer in it: the programs that filter packets
+/// (`SO_ATTACH_FILTER`, `SO_ATTACH_REUSEPORT_CBPF`).
+const FILTER: Operand = When(2, &[26, 51], &Operand::Pointers(3, Argument(4)));
+
 pub(super) const SOCKETS_AND_WAITS: &[(i64, Plan)] = &[
     (c::SYS_connect, Prepare(&[input(1, Argument(2))])),
     (c::SYS_bind, Prepare(&[input(1, Argument(2))])),
@@ -38,7 +42,7 @@ pub(super) const SOCKETS_AND_WAITS: &[(i64, Plan)] = &[
         Prepare(&[Messages(Flow::Out, 1, 2), both(4, Bytes(TIME))]),
     ),
     (c::SYS_socketpair, Prepare(&[output(3, Bytes(8))])),
-    (c::SYS_setsockopt, Prepare(&[input(3, Argument(4))])),
+    (c::SYS_setsockopt, Prepare(&[input(3, Argument(4)), FILTER])),
     (
         c::SYS_getsockopt,
         Prepare(&[both(4, Bytes(4)), both(3, AtPointer(4))]),
@@ -138,7 +142,10 @@ pub(super) const SOCKETS_AND_WAITS: &[(i64, Plan)] = &[
             input(4, Bytes(TIME)),
         ]),
     ),
-    (c::SYS_mq_notify, Prepare(&[input(1, Bytes(64))])),
+    (
+        c::SYS_mq_notify,
+        Prepare(&[Operand::Pointers(1, Bytes(64))]),
+    ),
     (
         c::SYS_mq_getsetattr,
         Prepare(&[input(1, Bytes(64)), output(2, Bytes(64))]),
