@@ -7,10 +7,10 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use addr::{Errno, PAGE_SIZE, Prot, SigCode, VirtAddr};
+use addr::{Access, Errno, PAGE_SIZE, Prot, SigCode, VirtAddr, VirtRange};
 use mm::{
     Advice, Cause, FaultError, FaultPolicy, MapFlags, MapRequest, MapTarget, RemapFlags,
-    RemapRequest,
+    RemapRequest, Target,
 };
 
 use crate::space::{BASE, Host, Program, RW, Space};
@@ -131,7 +131,7 @@ impl<'h> Window<'h> {
     }
 
     fn round(&mut self) {
-        match self.dice.throw(20) {
+        match self.dice.throw(25) {
             0..=4 => self.store(),
             5..=9 => self.load(),
             10 | 11 => self.map(),
@@ -140,6 +140,10 @@ impl<'h> Window<'h> {
             15 | 16 => self.shift(),
             17 => self.dont_need(),
             18 => self.guard(),
+            19 | 20 => self.pin(),
+            21 => self.leave_behind(),
+            22 => self.shrink(),
+            23 => self.lock(),
             _ => self.fork(),
         }
     }
@@ -300,6 +304,90 @@ impl<'h> Window<'h> {
                 self.pages[(to + n) as usize] = self.pages[(from + n) as usize];
                 self.pages[(from + n) as usize] = Page::Unmapped;
             }
+        }
+    }
+
+    /// One page moves to another place, and its own place stays, empty.
+    fn leave_behind(&mut self) {
+        let (from, to) = (self.dice.throw(PAGES), self.dice.throw(PAGES));
+        let Page::Mapped(page) = self.pages[from as usize] else {
+            return;
+        };
+        if page.is_shared || from == to {
+            return;
+        }
+        let request = RemapRequest {
+            addr: self.at(from),
+            old_len: PAGE_SIZE,
+            new_len: PAGE_SIZE,
+            flags: RemapFlags::MAYMOVE | RemapFlags::FIXED | RemapFlags::DONTUNMAP,
+            new_addr: self.at(to),
+        };
+        if self.done(self.space.mm.mremap(&request)) {
+            self.pages[to as usize] = Page::Mapped(page);
+            self.pages[from as usize] = Page::Mapped(Mapped {
+                word: 0,
+                is_guarded: false,
+                ..page
+            });
+        }
+    }
+
+    /// All but the first page of a run goes.
+    fn shrink(&mut self) {
+        let (first, nr) = self.some(4);
+        if nr == 1 || self.pages[first as usize] == Page::Unmapped {
+            return;
+        }
+        let request = RemapRequest {
+            addr: self.at(first),
+            old_len: nr * PAGE_SIZE,
+            new_len: PAGE_SIZE,
+            flags: RemapFlags::empty(),
+            new_addr: VirtAddr::ZERO,
+        };
+        assert!(self.done(self.space.mm.mremap(&request)));
+        self.pages[first as usize + 1..(first + nr) as usize].fill(Page::Unmapped);
+    }
+
+    /// Locks and unlocks, which faults in what it can.
+    fn lock(&mut self) {
+        let (first, nr) = self.some(6);
+        let _some = self.space.mm.mlock(self.at(first), nr * PAGE_SIZE);
+        let _all = self.space.mm.munlock(self.at(first), nr * PAGE_SIZE);
+    }
+
+    /// Somebody outside writes to a page that it has pinned, while a fork comes in between.
+    fn pin(&mut self) {
+        let n = self.dice.throw(PAGES);
+        let range = VirtRange::from_len(self.at(n), PAGE_SIZE).unwrap();
+        let pins = self.space.mm.pin_range(range, Access::Write);
+        let is_writable = matches!(
+            self.pages[n as usize],
+            Page::Mapped(page) if page.prot == RW && !page.is_guarded
+        );
+        let Some(Target::Arena(pfn)) = pins.pages().first().map(|page| page.target()) else {
+            assert!(!is_writable || self.memory == Memory::Short);
+            return;
+        };
+        assert!(is_writable);
+        let child = self.space.try_fork();
+        self.writes += 1;
+        let word = (self.owner + 1) << 56 | self.writes;
+        // inv: 43
+        self.space.mm.arena().write(pfn, 0, &word.to_le_bytes());
+        let before = match &mut self.pages[n as usize] {
+            Page::Mapped(page) => std::mem::replace(&mut page.word, word),
+            Page::Unmapped => panic!("it was pinned"),
+        };
+        let at = self.at(n);
+        assert_eq!(self.cpus[0].load_word(at).unwrap(), word);
+        // inv: 44
+        if let (Ok(child), Page::Mapped(page)) = (child, self.pages[n as usize])
+            && !page.is_shared
+            && let Ok(seen) = child.run().load_word(at)
+        {
+            assert_eq!(seen, before);
         }
     }
 
