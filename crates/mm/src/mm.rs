@@ -80,6 +80,11 @@ impl MmFlags {
         flags
     }
 
+    /// What the space of the next program of a process takes over.
+    pub fn over_exec(self) -> MmFlags {
+        self.of_child() & MmFlags::HAS_MDWE
+    }
+
     /// `map_deny_write_exec`: whether an area with the flags `old` may not get `new`.
     pub(crate) fn deny_write_exec(self, old: VmFlags, new: VmFlags) -> bool {
         self.contains(MmFlags::HAS_MDWE)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use addr::{PAGE_SIZE, PgOff, Prot, VirtAddr};
 use mm::{
     Commit, FaultPolicy, Force, Image, LayoutConfig, Limits, MapFlags, MapRequest, MapTarget, Mm,
-    MmConfig, ObjectTarget, Sysctl,
+    MmConfig, Sysctl,
 };
 
 use crate::files::{Files, Mappable};
@@ -195,7 +195,7 @@ fn map_area(mm: &Mm, files: &mut ImageFiles<'_>, area: &HostArea) -> Result<(), 
         return Ok(());
     }
     let request = if area.is_vdso_family() {
-        let target = ObjectTarget::new(Special::named(&area.name));
+        let target = Special::named(&area.name);
         MapRequest::object(target, len, area.prot, MapFlags::PRIVATE)
     } else if area.ino != 0 {
         let target = files.get(area)?.0.target();

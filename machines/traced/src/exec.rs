@@ -21,6 +21,7 @@ impl Tree {
             thread.blocked_owned = caller.blocked_owned;
             thread.pending_owned = caller.pending_owned;
             thread.handed_over = caller.handed_over;
+            thread.no_new_privs = caller.no_new_privs;
         }
         let before = process.memory();
         for tid in [former, thread.tid] {
@@ -47,6 +48,8 @@ impl Tree {
             Err(reason) => return Err(self.cannot_adopt(thread, reason)),
         };
         let before = process.memory.replace(Rc::new(memory));
+        let flags = before.mm.flags().over_exec();
+        process.memory().mm.set_flags(flags);
         leave(before);
         *process.program.borrow_mut() = program_of(thread.tid);
         process.owned.borrow_mut().exec();

@@ -63,7 +63,7 @@ fn host_bits(prot: Prot) -> u64 {
 }
 
 impl Held {
-    fn call(&mut self, number: i64, arguments: [u64; 6]) -> Result<i64, Gone> {
+    pub(crate) fn call(&mut self, number: i64, arguments: [u64; 6]) -> Result<i64, Gone> {
         let keeper = self.keeper.as_mut().ok_or(Gone)?;
         self.counts.host_calls += 1;
         let answer = keeper.call(number, arguments);

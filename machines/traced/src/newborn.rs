@@ -110,6 +110,7 @@ fn born(tree: &mut Tree, thread: &mut Thread, child: Tid) {
     let runs_source = Rc::clone(&memory);
     let mut newborn = Thread::new(child, &process, Phase::Running);
     newborn.blocked_owned = thread.blocked_owned;
+    newborn.no_new_privs = thread.no_new_privs;
     newborn.clear_tid_at = fork.clear_tid_at;
     let is_thread = fork.kind == Kin::Thread;
     if !is_thread {

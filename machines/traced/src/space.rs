@@ -21,6 +21,7 @@ use crate::in_flight::Named;
 use crate::keeper::{Keeper, Workshop};
 use crate::memory::WINDOW_BYTES;
 use crate::runs::{Backing, Run, Runs};
+use crate::special::Fate;
 use crate::stats::HostCounts;
 use crate::stub;
 use crate::sys::Tid;
@@ -156,6 +157,11 @@ impl Space {
     pub(crate) fn hold_back(self: &Arc<Self>) -> HeldBack {
         self.held.lock().owed.get_or_insert_default();
         HeldBack(Arc::clone(self))
+    }
+
+    /// What of the vDSO family is in `[start, end)` shares the fate of its areas.
+    pub(crate) fn follow(&self, (start, end): (u64, u64), fate: Fate) {
+        self.held.lock().follow((start, end), fate);
     }
 
     /// Makes the host forget `[start, end)`.

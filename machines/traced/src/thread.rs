@@ -131,6 +131,8 @@ pub(crate) enum OnReturn {
     Limits,
     /// What the thread is allowed may have changed.
     Rights,
+    /// Its personality may be another.
+    Personality(u32),
     /// While it was in the call the host blocked for it what the program blocks.
     Consumed,
     /// The program is told its own view of a signal's action.
@@ -195,6 +197,8 @@ pub(crate) struct Thread {
     pub(crate) doomed: bool,
     /// Whether it has jumped into the stub page, where for the program there is nothing.
     pub(crate) in_stub: bool,
+    /// Whether it may gain no rights, by its own word: Recto may have said so of the whole tree.
+    pub(crate) no_new_privs: bool,
     /// Its alternate signal stack, if it has one.
     pub(crate) alternate_stack: Option<(u64, u64)>,
     /// Where the kernel clears its number when it ends.
@@ -223,6 +227,7 @@ impl Thread {
             handed_over: Pending::default(),
             doomed: false,
             in_stub: false,
+            no_new_privs: false,
             alternate_stack: None,
             clear_tid_at: 0,
             robust_list: 0,

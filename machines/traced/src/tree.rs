@@ -107,6 +107,7 @@ impl Tree {
         *process.owned.borrow_mut() = Actions::ignoring(inherited.ignored);
         let mut thread = Thread::new(root, &process, Phase::Running);
         thread.blocked_owned = inherited.blocked;
+        calls::prctl::begin(&mut thread);
         self.threads.insert(root, thread);
         ptrace::resume(root, 0).map_err(|Gone| Unadoptable::Gone)
     }

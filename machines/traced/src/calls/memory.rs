@@ -17,6 +17,7 @@ use crate::halt::Halt;
 use crate::memory::TASK_SIZE;
 use crate::pool::Work;
 use crate::ready;
+use crate::special::Fate;
 use crate::sys::descriptor;
 use crate::tree::Tree;
 use crate::unread::{self, Unread};
@@ -31,10 +32,37 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
         sync::barrier();
     }
     if let Ok(Answer::Return(value)) = answer {
+        follow(call, verb, value);
         let (start, end) = may_grant(call, verb, value as u64);
         call.memory.space.disturb(start, end);
     }
     answer
+}
+
+/// What became of the vDSO family by a memory call that has returned `value`.
+fn follow(call: &Call<'_>, verb: Verb, value: i64) {
+    let Ok(value) = u64::try_from(value) else {
+        return;
+    };
+    let space = &call.memory.space;
+    let span = |start: u64, bytes: u64| {
+        let bytes = bytes.checked_next_multiple_of(PAGE_SIZE).unwrap_or(bytes);
+        (start, start.saturating_add(bytes))
+    };
+    let (start, bytes) = (call.argument(0), call.argument(1));
+    match verb {
+        Verb::Munmap => space.follow(span(start, bytes), Fate::Gone),
+        Verb::Mmap => space.follow(span(value, bytes), Fate::Gone),
+        Verb::Mprotect => {
+            let prot = prot_of(call.argument(2)) & (Prot::READ | Prot::WRITE | Prot::EXEC);
+            space.follow(span(start, bytes), Fate::Protected(prot));
+        }
+        Verb::Mremap if value != start => {
+            space.follow(span(value, call.argument(2)), Fate::Gone);
+            space.follow(span(start, bytes), Fate::MovedTo(value));
+        }
+        _ => {}
+    }
 }
 
 /// Where a memory call may have allowed what was not allowed before, to calls of other threads too.

@@ -8,6 +8,7 @@ mod futex;
 mod mask;
 mod memory;
 mod open;
+pub(crate) mod prctl;
 pub(crate) mod process_vm;
 
 use std::rc::Rc;
@@ -136,8 +137,9 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
             Ok(Answer::Go(Next::ToCallEdge))
         }
         Verb::Signalfd => consume::see_signalfd(call),
-        Verb::Prctl => see_prctl(call),
-        Verb::Seccomp => Ok(see_seccomp(call)),
+        Verb::Prctl => prctl::see(call),
+        Verb::Seccomp => Ok(prctl::see_seccomp(call)),
+        Verb::Personality => Ok(prctl::see_personality(call)),
         Verb::ProcessVmRead | Verb::ProcessVmWrite => process_vm::see(tree, call, verb),
         Verb::Affinity => {
             tree.part(&[call.thread.tid]);
@@ -151,45 +153,6 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
                 .count(|counts| counts.in_core += began.elapsed());
             answer
         }
-    }
-}
-
-/// prctl: what it names depends on the option. The two options that speak of areas, the one
-/// that installs a filter, and the one whose byte the kernel reads at every call, answer as a kernel
-/// that was built without them.
-fn see_prctl(call: &mut Call<'_>) -> Result<Answer, Halt> {
-    use operand::Flow::{In, Out};
-    const PR_SET_VMA: i32 = 0x5356_4d41;
-    const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
-    const PR_GET_AUXV: i32 = 0x4155_5856;
-    let operand = match call.int(0) {
-        PR_SET_VMA | libc::PR_SET_MM | libc::PR_SET_SECCOMP | PR_SET_SYSCALL_USER_DISPATCH => {
-            return Ok(Errno::EINVAL.into());
-        }
-        PR_GET_AUXV => (Out, call.argument(2)),
-        libc::PR_SET_NAME => (In, 16),
-        libc::PR_GET_NAME => (Out, 16),
-        libc::PR_GET_TID_ADDRESS => (Out, 8),
-        libc::PR_GET_PDEATHSIG
-        | libc::PR_GET_TSC
-        | libc::PR_GET_UNALIGN
-        | libc::PR_GET_FPEMU
-        | libc::PR_GET_FPEXC
-        | libc::PR_GET_ENDIAN
-        | libc::PR_GET_CHILD_SUBREAPER => (Out, 4),
-        _ => return Ok(Answer::Run),
-    };
-    let (flow, bytes) = operand;
-    ready::buffer(call.thread, call.memory, flow, (call.argument(1), bytes))?;
-    Ok(Answer::Run)
-}
-
-/// seccomp: no filter can be installed, as with a kernel that was built without them. A keeper would
-/// be under it too, and so would every call that Recto lets a task make.
-fn see_seccomp(call: &Call<'_>) -> Answer {
-    match call.argument(0) as u32 {
-        libc::SECCOMP_SET_MODE_STRICT | libc::SECCOMP_SET_MODE_FILTER => Errno::EINVAL.into(),
-        _ => Answer::Run,
     }
 }
 
@@ -244,6 +207,10 @@ fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, 
         }
         OnReturn::Rights => {
             rights_changed(tree, thread);
+            Ok(Next::Resume)
+        }
+        OnReturn::Personality(wanted) => {
+            prctl::personality_changed(thread, wanted)?;
             Ok(Next::Resume)
         }
         OnReturn::Consumed => consume::came_back(thread),

@@ -58,6 +58,7 @@ pub(crate) enum Verb {
     Rights,
     Affinity,
     Prctl,
+    Personality,
     Seccomp,
 }
 
@@ -198,6 +199,7 @@ const TASKS: &[(i64, Plan)] = &[
         Prepare(&[output(2, Bytes(SIGINFO)), output(4, Bytes(RUSAGE))]),
     ),
     (c::SYS_prctl, See(Verb::Prctl, &[])),
+    (c::SYS_personality, See(Verb::Personality, &[])),
     (
         c::SYS_arch_prctl,
         Prepare(&[When(0, &[0x1003, 0x1004, 0x5005], &output(1, Bytes(8)))]),
@@ -400,7 +402,6 @@ const WITHOUT_MEMORY: &[i64] = &[
     c::SYS_sched_get_priority_min,
     c::SYS_ioprio_get,
     c::SYS_ioprio_set,
-    c::SYS_personality,
     c::SYS_kill,
     c::SYS_tkill,
     c::SYS_tgkill,

@@ -138,6 +138,20 @@ fn own_maps_are_in_the_kernels_text() {
     assert_eq!(masked(&ours.out), masked(&native.out));
 }
 
+/// The host may be a kernel that knows no names, so what is expected is written here.
+#[test]
+fn names_of_anonymous_memory_are_shown() {
+    let Some(program) = compiled("names", &[]) else {
+        return;
+    };
+    let Some((ours, _)) = traced(&[&program.to_string_lossy()]) else {
+        return;
+    };
+    let expected = "named\nnamed\nInvalid argument\nInvalid argument\nBad address\n\
+                    Cannot allocate memory\n0 1 [anon:first of four]\n2 1 [anon:third]\n";
+    assert_eq!(ours.out, expected);
+}
+
 /// Programs that unmap themselves, jump into the stub page, map over it, make calls that do not
 /// exist, exec from a thread, die while they fork: each ends as on the host, and nothing hangs.
 #[test]
