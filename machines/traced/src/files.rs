@@ -220,13 +220,22 @@ impl Files {
         });
     }
 
-    /// Looks again how long a file is, after a program has changed that.
-    pub(crate) fn note_resized(&self, descriptor: OwnedFd) {
+    /// A program has given a file the length `bytes`; by now it may have another.
+    pub(crate) fn note_resized(&self, descriptor: OwnedFd, bytes: u64) {
         let Ok(meta) = File::from(descriptor).metadata() else {
             return;
         };
         if let Some(pagemap) = self.devices.find(inode_of(&meta)) {
+            pagemap.resized(bytes);
             pagemap.resized(meta.len());
+        }
+    }
+
+    /// A program has given some file another length.
+    pub(crate) fn look_at_lengths(&self) {
+        let mapped = self.known.keys();
+        for pagemap in mapped.filter_map(|inode| self.devices.find(*inode)) {
+            let _unchanged = pagemap.refresh_size();
         }
     }
 }

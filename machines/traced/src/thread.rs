@@ -125,8 +125,8 @@ pub(crate) struct Birth {
 pub(crate) enum OnReturn {
     /// A file was opened that may be one whose text is ours.
     Opened,
-    /// A file may have another length now.
-    Resized(i32),
+    /// A file may have another length now: this one, and no other meanwhile.
+    Resized(Resized, u64),
     /// Limits may have changed.
     Limits,
     /// What the thread is allowed may have changed.
@@ -142,6 +142,17 @@ pub(crate) enum OnReturn {
     /// The call had a mask of its own, which is over; the program gets its own argument back in place
     /// of the one that was patched.
     OwnMask(usize, u64),
+}
+
+/// How a call that gives a file another length names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resized {
+    /// By this descriptor.
+    At(i32),
+    /// By the descriptor that it returns.
+    Returned,
+    /// By a path.
+    ByPath,
 }
 
 /// An action that a call in flight reports.

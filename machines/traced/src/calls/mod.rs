@@ -111,7 +111,7 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
         Verb::Fork | Verb::Vfork | Verb::Clone | Verb::Clone3 => birth::see(tree, call, verb),
         Verb::Exec => Ok(Answer::Run),
         Verb::Open => open::see(call),
-        Verb::Truncate | Verb::Ftruncate => open::see_resize(call, verb),
+        Verb::Truncate | Verb::Ftruncate => Ok(open::see_resize(call, verb)),
         Verb::Futex => futex::see(call),
         Verb::FutexWaitv => futex::see_waitv(call),
         Verb::SetTidAddress => {
@@ -194,8 +194,8 @@ pub(crate) fn on_return(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
 fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, Halt> {
     match then {
         OnReturn::Opened => open::on_opened(tree, thread),
-        OnReturn::Resized(descriptor) => {
-            open::on_resized(tree, thread, descriptor)?;
+        OnReturn::Resized(which, bytes) => {
+            open::on_resized(tree, thread, which, bytes)?;
             Ok(Next::Resume)
         }
         OnReturn::Limits => {

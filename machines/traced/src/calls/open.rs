@@ -9,27 +9,41 @@ use super::{Answer, Call};
 use crate::halt::{Halt, Next};
 use crate::sys::seccomp::Place;
 use crate::sys::{Tid, descriptor, ptrace};
-use crate::thread::{OnReturn, Phase, Thread};
+use crate::thread::{OnReturn, Phase, Resized, Thread};
 use crate::tree::Tree;
 use crate::{proc_text, ready};
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
-/// Lets an open run; one that may be of a file that Recto answers for is looked at on its return.
+/// Lets an open run; one that may be of a file that Recto answers for, or that empties the file, is
+/// looked at on its return.
 pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
-    let argument = if call.regs.call_number() == libc::SYS_open {
-        0
-    } else {
-        1
-    };
+    let number = call.regs.call_number();
+    let argument = usize::from(!matches!(number, libc::SYS_open | libc::SYS_creat));
     let path = ready::read_text(call.thread, call.memory, call.argument(argument))?;
-    match path {
-        Some(path) if may_be_ours(&path) => {
-            call.thread.phase = Phase::InCall(OnReturn::Opened);
-            Ok(Answer::Go(Next::ToCallEdge))
+    let then = if path.is_some_and(|path| may_be_ours(&path)) {
+        OnReturn::Opened
+    } else if flags(call)? & libc::O_TRUNC != 0 {
+        OnReturn::Resized(Resized::Returned, 0)
+    } else {
+        return Ok(Answer::Run);
+    };
+    call.thread.phase = Phase::InCall(then);
+    Ok(Answer::Go(Next::ToCallEdge))
+}
+
+/// What a file is opened for.
+fn flags(call: &Call<'_>) -> Result<i32, Halt> {
+    Ok(match call.regs.call_number() {
+        libc::SYS_open => call.int(1),
+        libc::SYS_openat => call.int(2),
+        libc::SYS_creat => libc::O_TRUNC,
+        _ => {
+            let mut word = [0u8; 8];
+            ready::read(call.thread, call.memory, call.argument(2), &mut word)?;
+            u64::from_le_bytes(word) as i32
         }
-        _ => Ok(Answer::Run),
-    }
+    })
 }
 
 /// Whether the last part of a path is the name of a file that Recto answers for. What was really
@@ -94,24 +108,36 @@ fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
 }
 
 /// Lets truncate and ftruncate run; on their return our mappings of the file hear of it.
-pub(crate) fn see_resize(call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
-    let descriptor = match verb {
-        Verb::Ftruncate => call.int(0),
-        _ => return Ok(Answer::Run),
+pub(crate) fn see_resize(call: &mut Call<'_>, verb: Verb) -> Answer {
+    let which = match verb {
+        Verb::Ftruncate => Resized::At(call.int(0)),
+        _ => Resized::ByPath,
     };
-    call.thread.phase = Phase::InCall(OnReturn::Resized(descriptor));
-    Ok(Answer::Go(Next::ToCallEdge))
+    call.thread.phase = Phase::InCall(OnReturn::Resized(which, call.argument(1)));
+    Answer::Go(Next::ToCallEdge)
 }
 
 /// A file may have another length now.
-pub(crate) fn on_resized(tree: &Tree, thread: &Thread, number: i32) -> Result<(), Halt> {
-    if ptrace::registers(thread.tid)?.result() < 0 {
-        return Ok(());
-    }
+pub(crate) fn on_resized(
+    tree: &Tree,
+    thread: &Thread,
+    which: Resized,
+    bytes: u64,
+) -> Result<(), Halt> {
+    let result = ptrace::registers(thread.tid)?.result();
+    let number = match which {
+        _ if result < 0 => return Ok(()),
+        Resized::ByPath => {
+            tree.files.look_at_lengths();
+            return Ok(());
+        }
+        Resized::At(number) => number,
+        Resized::Returned => result as i32,
+    };
     let file =
         descriptor::open_task(thread.tid).and_then(|task| descriptor::take(task.as_fd(), number));
     if let Ok(file) = file {
-        tree.files.note_resized(file);
+        tree.files.note_resized(file, bytes);
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ pub(super) const FILES: &[(i64, Plan)] = &[
 
 pub(super) const PATHS: &[(i64, Plan)] = &[
     (c::SYS_open, See(Verb::Open, &[Text(0)])),
-    (c::SYS_creat, Prepare(&[Text(0)])),
+    (c::SYS_creat, See(Verb::Open, &[Text(0)])),
     (c::SYS_openat, See(Verb::Open, &[Text(1)])),
     (
         c::SYS_openat2,
