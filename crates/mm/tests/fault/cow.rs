@@ -1,8 +1,9 @@
 //! Copy or reuse.
 
-use addr::{FaultFlags, PAGE_SIZE, Prot};
-use frame::FolioFlags;
-use mm::{Attempt, Fault, FaultKind, attempt};
+use addr::{Access, FaultFlags, Order, PAGE_SIZE, Prot};
+use frame::{AllocRequest, FolioFlags, Purpose};
+use machine::{FaultInfo, Mode};
+use mm::{Attempt, Fault, FaultKind, FirstWrite, attempt};
 
 use crate::space::{Host, RW, page, pfn_of, write_at};
 
@@ -212,4 +213,60 @@ fn frames_come_back_when_both_sides_are_gone() {
         assert!(parent.mm.handle_fault(&write_at(page(range, 7))).is_ok());
     }
     assert_eq!(host.usage().nr_in_use(), before.nr_in_use());
+}
+
+// row: F17
+#[test]
+fn what_a_first_write_would_do_is_said_before_it() {
+    let host = Host::new(512);
+    let parent = host.space();
+    let range = parent.anon(3, RW);
+    let mut program = parent.run();
+    for page in range.page_addrs().take(2) {
+        program.store(page, 1).unwrap();
+    }
+    let said = |space: &crate::space::Space| {
+        let mut pages = Vec::new();
+        space
+            .mm
+            .first_writes(range, |at, what| pages.push((at, what)));
+        pages
+    };
+    // One page may be written already, the third is not there.
+    assert_eq!(said(&parent), []);
+    let child = parent.fork();
+    let shared: Vec<_> = range
+        .page_addrs()
+        .take(2)
+        .map(|at| (at, FirstWrite::Copy))
+        .collect();
+    assert_eq!(said(&parent), shared);
+    child.run().store(range.start(), 2).unwrap();
+    assert_eq!(said(&child), shared[1..]);
+    drop(child);
+    let alone: Vec<_> = range
+        .page_addrs()
+        .take(2)
+        .map(|at| (at, FirstWrite::Reuse))
+        .collect();
+    assert_eq!(said(&parent), alone);
+}
+
+#[test]
+fn a_copy_goes_into_the_frame_that_was_chosen_for_it() {
+    let host = Host::new(512);
+    let parent = host.space();
+    let range = parent.anon(1, RW);
+    parent.run().store(range.start(), 7).unwrap();
+    let child = parent.fork();
+    let block = host.arena.reserve(Order::covering(4).unwrap()).unwrap();
+    let first = block.take(0, AllocRequest::zeroed(Purpose::Anon)).unwrap();
+    let write = FaultInfo::forbidden(range.start(), Access::Write, Mode::User);
+    let fault = Fault::new(child.mm.shared(), &write).with_frame(&block, 2);
+    assert!(matches!(attempt(fault), Attempt::Handled(_)));
+    assert_eq!(
+        Some(pfn_of(&child.mm, range.start())),
+        first.pfn().checked_add(2)
+    );
+    assert_eq!(child.run().load(range.start()).unwrap(), 7);
 }
