@@ -1,5 +1,8 @@
 //! What the host says of a process: its areas, the ends of its image, its auxiliary vector.
 
+use std::fs::File;
+use std::io::Read;
+
 use addr::Prot;
 
 use crate::sys::Tid;
@@ -63,9 +66,21 @@ impl HostArea {
     }
 }
 
+/// What a file of `/proc` says, in as few reads as possible, since each one makes the text anew;
+/// empty when there is none.
+pub(crate) fn contents(path: &str) -> Vec<u8> {
+    const BYTES: usize = 8 << 10;
+    let mut text = Vec::with_capacity(BYTES);
+    if let Ok(mut file) = File::open(path) {
+        // What was read before an error stands.
+        let _ = file.read_to_end(&mut text);
+    }
+    text
+}
+
 /// All areas of a process; empty when it is gone.
 pub(crate) fn areas(tid: Tid) -> Vec<HostArea> {
-    let text = std::fs::read(format!("/proc/{tid}/maps")).unwrap_or_default();
+    let text = contents(&format!("/proc/{tid}/maps"));
     String::from_utf8_lossy(&text)
         .lines()
         .filter_map(HostArea::parse)
@@ -89,7 +104,7 @@ pub(crate) struct Ends {
 
 /// The ends of a process's image.
 pub(crate) fn ends(tid: Tid) -> Ends {
-    let text = std::fs::read(format!("/proc/{tid}/stat")).unwrap_or_default();
+    let text = contents(&format!("/proc/{tid}/stat"));
     parse_ends(&String::from_utf8_lossy(&text))
 }
 
@@ -122,7 +137,7 @@ fn parse_ends(stat: &str) -> Ends {
 
 /// The auxiliary vector of a process, without its end.
 pub(crate) fn auxv(tid: Tid) -> Vec<(u64, u64)> {
-    let bytes = std::fs::read(format!("/proc/{tid}/auxv")).unwrap_or_default();
+    let bytes = contents(&format!("/proc/{tid}/auxv"));
     let (pairs, _) = bytes.as_chunks::<16>();
     pairs
         .iter()

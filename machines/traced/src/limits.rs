@@ -1,7 +1,10 @@
 //! The limits of a process, as the host keeps them.
 
+use std::sync::LazyLock;
+
 use mm::{Limits, LockRight, Resource, Rlimit};
 
+use crate::host_maps::contents;
 use crate::sys::Tid;
 use crate::sys::memory;
 
@@ -37,7 +40,8 @@ pub(crate) fn refresh(limits: &Limits, tid: Tid) {
 /// Whether the process has CAP_IPC_LOCK.
 fn lock_right(tid: Tid) -> LockRight {
     const CAP_IPC_LOCK: u32 = 14;
-    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let status = contents(&format!("/proc/{tid}/status"));
+    let status = String::from_utf8_lossy(&status);
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     match bits.is_some_and(|bits| bits & (1 << CAP_IPC_LOCK) != 0) {
@@ -46,8 +50,11 @@ fn lock_right(tid: Tid) -> LockRight {
     }
 }
 
-/// `vm.mmap_min_addr` of the host.
+/// `vm.mmap_min_addr` of the host, as it was when it was asked first.
 pub(crate) fn mmap_min_addr() -> u64 {
-    let text = std::fs::read_to_string("/proc/sys/vm/mmap_min_addr").unwrap_or_default();
-    text.trim().parse().unwrap_or(65_536)
+    static AT_START: LazyLock<u64> = LazyLock::new(|| {
+        let text = std::fs::read_to_string("/proc/sys/vm/mmap_min_addr").unwrap_or_default();
+        text.trim().parse().unwrap_or(65_536)
+    });
+    *AT_START
 }

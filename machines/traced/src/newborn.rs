@@ -17,7 +17,7 @@ use crate::sys::signal::kill;
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Tid, ptrace};
 use crate::thread::{Birth, Fork, Kin, Phase, Process, Thread};
-use crate::tree::{Tree, program_of};
+use crate::tree::Tree;
 
 /// Prepares our side of a fork at the entry of the call: the child's space exists, and the parent's
 /// host memory is write-protected, before the host copies it.
@@ -183,7 +183,6 @@ pub(crate) fn on_first_stop(
             memory.fill(at, at.saturating_add(4));
         }
     }
-    *thread.process.program.borrow_mut() = program_of(thread.tid);
     Ok(Next::Resume)
 }
 

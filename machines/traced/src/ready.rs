@@ -1,13 +1,15 @@
 //! Making the memory that a call names ready for the kernel, which reads and writes it on its own.
 
+use std::collections::HashMap;
+
 use addr::{Access, PAGE_SIZE, Prot};
 
 use crate::calls::operand::{Flow, Length, Operand};
 use crate::halt::Halt;
 use crate::memory::{Memory, TASK_SIZE};
 use crate::nested;
-use crate::sys::memory as host_memory;
 use crate::sys::ptrace::Regs;
+use crate::sys::{Tid, memory as host_memory};
 use crate::thread::Thread;
 use crate::transfer;
 
@@ -157,21 +159,42 @@ fn text(memory: &Memory, thread: &mut Thread, start: u64) -> Result<(), Halt> {
     Ok(())
 }
 
+/// Pages of a program's memory as the strings of one call are looked through: most of them lie on a
+/// few pages.
+#[derive(Default)]
+struct Pages(HashMap<u64, Vec<u8>>);
+
+impl Pages {
+    /// Whether the string that has a part at `at` ends on that page, or is cut off there.
+    fn ends_at(&mut self, tid: Tid, at: u64) -> bool {
+        let start = at - at % PAGE_SIZE;
+        let page = self.0.entry(start).or_insert_with(|| {
+            let mut bytes = vec![0; PAGE_SIZE as usize];
+            let got = host_memory::read(tid, start, &mut bytes);
+            bytes.truncate(got);
+            bytes
+        });
+        let rest = page.get((at - start) as usize..).unwrap_or_default();
+        page.len() < PAGE_SIZE as usize || rest.contains(&0)
+    }
+}
+
 /// As [`text`], for argument strings, which are longer than paths.
-fn long_text(memory: &Memory, thread: &mut Thread, start: u64) -> Result<(), Halt> {
+fn long_text(
+    memory: &Memory,
+    thread: &mut Thread,
+    pages: &mut Pages,
+    start: u64,
+) -> Result<(), Halt> {
     let mut at = start;
-    let mut page = [0u8; PAGE_SIZE as usize];
     let limit = start.saturating_add(TEXT_BYTES_MAX).min(TASK_SIZE);
     while at < limit {
-        let end = ((at / PAGE_SIZE) + 1) * PAGE_SIZE;
         thread.note_in_flight(memory, (at, at + 1), Access::Read);
         memory.make_ready(at, at + 1, Access::Read)?;
-        let bytes = page.get_mut(..(end - at) as usize).unwrap_or_default();
-        let got = host_memory::read(thread.tid, at, bytes);
-        if got < bytes.len() || bytes.contains(&0) {
+        if pages.ends_at(thread.tid, at) {
             return Ok(());
         }
-        at = end;
+        at = ((at / PAGE_SIZE) + 1) * PAGE_SIZE;
     }
     Ok(())
 }
@@ -182,6 +205,7 @@ fn texts(thread: &mut Thread, memory: &Memory, start: u64) -> Result<(), Halt> {
         return Ok(());
     }
     let mut at = start;
+    let mut pages = Pages::default();
     for _ in 0..NR_TEXTS_MAX / WORDS as u64 {
         let mut words = [0u8; WORDS * 8];
         let got = read_some(thread, memory, at, &mut words)?;
@@ -192,7 +216,7 @@ fn texts(thread: &mut Thread, memory: &Memory, start: u64) -> Result<(), Halt> {
         for word in words {
             match u64::from_le_bytes(*word) {
                 0 => return Ok(()),
-                address => long_text(memory, thread, address)?,
+                address => long_text(memory, thread, &mut pages, address)?,
             }
         }
         at = at.saturating_add(words.len() as u64 * 8);

@@ -207,6 +207,7 @@ impl Answered {
                 before.push((signal, old));
             }
         }
+        before.extend(hear_of_no_stops());
         Self { before }
     }
 
@@ -221,6 +222,20 @@ impl Answered {
             0 => None,
             signal => Some(signal),
         }
+    }
+}
+
+/// Stops are waited for, so no signal needs to tell of them: it would cost each stop a little.
+fn hear_of_no_stops() -> Option<(i32, libc::sigaction)> {
+    // SAFETY: 1. zeroes are an empty action. 2. what was in force stays so, but for a flag. 3. both
+    // actions outlive the calls.
+    unsafe {
+        let mut old: libc::sigaction = core::mem::zeroed();
+        libc::sigaction(libc::SIGCHLD, core::ptr::null(), &raw mut old);
+        let mut new = old;
+        new.sa_flags |= libc::SA_NOCLDSTOP;
+        (libc::sigaction(libc::SIGCHLD, &raw const new, core::ptr::null_mut()) == 0)
+            .then_some((libc::SIGCHLD, old))
     }
 }
 
