@@ -17,7 +17,7 @@ use crate::memory::{Memory, Served, TASK_SIZE};
 const REUSE_PAGES: u64 = 16;
 
 /// The aligned block in which they are copied: what a fork costs beyond what changes.
-const COPY_PAGES: u64 = 4;
+const COPY_PAGES: u64 = 8;
 
 /// The block of `pages` pages around an address.
 fn block(address: VirtAddr, pages: u64) -> Option<VirtRange> {
