@@ -225,7 +225,7 @@ fn what_a_first_write_would_do_is_said_before_it() {
     for page in range.page_addrs().take(2) {
         program.store(page, 1).unwrap();
     }
-    let said = |space: &crate::space::Space| {
+    let said = |space: &crate::space::Space<'_>| {
         let mut pages = Vec::new();
         space
             .mm
