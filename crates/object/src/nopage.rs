@@ -66,14 +66,23 @@ impl<N: Nopage> VmOps for NopageOps<N> {
 
     fn fault(&self, context: &mut FaultContext<'_>) -> Supplied {
         match self.0.nopage(context.area(), context.address()) {
-            Page::Minor(folio) => Supplied::Folio(folio),
+            Page::Minor(folio) => locked(folio),
             Page::Major(folio) => {
                 context.set_major();
-                Supplied::Folio(folio)
+                locked(folio)
             }
             Page::Later(request) => Supplied::Later(request),
             Page::Sigbus => Supplied::Error(FaultFailure::Bus),
             Page::Oom => Supplied::Error(FaultFailure::OutOfMemory),
         }
+    }
+}
+
+/// The page as the core wants it. What an old driver hands out is its own to vouch for, and often in no
+/// object at all.
+fn locked(folio: Folio) -> Supplied {
+    match folio.try_into_locked() {
+        Ok(locked) => Supplied::Locked(locked),
+        Err(folio) => Supplied::Later(PageRequest::folio_unlocked(folio)),
     }
 }

@@ -82,10 +82,10 @@ impl Callbacks {
 #[must_use = "a supplied page is a reference that somebody must map or drop"]
 pub enum Supplied {
     /// A folio of the object, not locked. The core locks it and checks that it is still the
-    /// object's page before it maps it. Or a page that a driver allocated for itself, with
-    /// [`Purpose::Other`](frame::Purpose::Other): that is mapped wherever it is supplied.
+    /// object's page before it maps it.
     Folio(Folio),
-    /// The same, locked (`VM_FAULT_LOCKED`).
+    /// The same, locked (`VM_FAULT_LOCKED`). Or a page that a driver allocated for itself and that
+    /// is in no object: it is mapped wherever it is supplied, and no walk finds it there.
     Locked(FolioLock),
     /// Memory that is not in the arena, with its number in the [`DeviceSpace`](crate::device).
     /// For a write to a shared mapping the object has been told, and needs no notice.

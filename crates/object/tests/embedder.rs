@@ -311,8 +311,8 @@ fn an_old_driver_is_served_through_the_adapter() {
         let supplied = ops.fault(&mut context);
         (supplied.result(), context.into_remains().major)
     };
-    assert_eq!(fault(0), (FaultResult::empty(), Major::No));
-    assert_eq!(fault(1), (FaultResult::empty(), Major::Yes));
+    assert_eq!(fault(0), (FaultResult::LOCKED, Major::No));
+    assert_eq!(fault(1), (FaultResult::LOCKED, Major::Yes));
     assert_eq!(fault(2), (FaultResult::OOM, Major::No));
     assert_eq!(fault(3), (FaultResult::SIGBUS, Major::No));
     ops.open(&AreaChange::new(&area));

@@ -11,7 +11,7 @@
 use alloc::sync::Arc;
 
 use addr::{ENTRIES_PER_TABLE, FaultFlags, Level, PAGE_SHIFT, Pfn, PgOff, VirtAddr, VmFlags};
-use frame::{Contents, Folio, FolioFlags, FolioLock, FreshFolio, Purpose};
+use frame::{Contents, Folio, FolioFlags, FolioLock, FreshFolio};
 use object::context::{AroundPage, AroundSink, FaultPage, Intent, Major, Offered};
 use object::device::is_device;
 use object::ops::Privacy;
@@ -273,8 +273,7 @@ impl VmaLocked<'_> {
             return Err(Exit::Wait(PageRequest::folio_unlocked(folio)));
         };
         let owner = locked.owner();
-        let has_left = owner.is_none() && !is_drivers_own(&locked);
-        if has_left || owner.is_anon() {
+        if owner.is_none() || owner.is_anon() {
             // It has left its object meanwhile (`folio->mapping` changed).
             return Err(Exit::SPURIOUS);
         }
@@ -334,15 +333,10 @@ impl VmaLocked<'_> {
     }
 }
 
-/// Whether it is a page that a driver allocated for itself: no object ever had it, and no walk from
-/// it finds who maps it.
-fn is_drivers_own(folio: &FolioLock) -> bool {
-    folio.owner().is_none() && folio.purpose() == Purpose::Other
-}
-
-/// The frame that is page `pgoff` of the object, if the folio has that page.
+/// The frame that is page `pgoff` of the object, if the folio has that page. A page of no object, which a
+/// driver has locked for itself, is whichever page the driver says.
 fn frame_of(folio: &FolioLock, pgoff: u64) -> Option<Pfn> {
-    if is_drivers_own(folio) {
+    if folio.owner().is_none() {
         return Some(folio.pfn());
     }
     let page = pgoff.checked_sub(folio.index())?;
