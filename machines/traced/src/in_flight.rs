@@ -78,9 +78,9 @@ impl InFlight {
         !self.disturbed.is_empty()
     }
 
-    /// Something that has to be looked at again.
-    pub(crate) fn take_disturbed(&mut self) -> Option<Named> {
-        self.disturbed.pop()
+    /// What has to be looked at again.
+    pub(crate) fn take_disturbed(&mut self) -> Vec<Named> {
+        std::mem::take(&mut self.disturbed)
     }
 
     /// The spans between 0 and the end of all addresses that no call names a page of, and that are

@@ -215,9 +215,10 @@ impl Memory {
     }
 
     /// Looks again at what calls name, where it may no longer be ready. What would have to be waited
-    /// for is left: the call that meets it fails.
+    /// for is left: the call that meets it fails. What is disturbed by this itself, because there is
+    /// not room for all, has its turn after the next stop.
     pub(crate) fn refill(&self) {
-        while let Some(Named { start, end, access }) = self.space.take_disturbed() {
+        for Named { start, end, access } in self.space.take_disturbed() {
             let end = end.min(start.saturating_add(REFILL_BYTES_MAX));
             let _left = self.make_ready(start, end, access);
         }

@@ -1,15 +1,14 @@
 //! The threads that perform page requests and what else waits for files, so that nobody is stopped
 //! but the thread that needs it.
 
-use std::sync::mpsc::{Sender, channel};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use addr::Errno;
 use object::{Obtained, PageRequest};
-
-use crate::errands::Errand;
-use crate::space::Shared;
 
 /// Which request it was, among those under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,84 +67,79 @@ pub(crate) struct Done {
     pub(crate) performed: Performed,
 }
 
-/// How many jobs are done at once.
-const NR_WORKERS: usize = 4;
+/// How many jobs are done at once. A worker may be in a read that never ends, so there is another as
+/// long as all are busy.
+const NR_WORKERS_MAX: usize = 32;
 
-/// The workers. They are started by the first job.
-#[derive(Debug)]
+/// The workers, and the way to them.
 pub(crate) struct Pool {
-    shared: Arc<Shared>,
+    report: Arc<dyn Fn(Done) + Send + Sync>,
     next: u64,
-    workers: Option<Workers>,
+    jobs: Sender<(Ticket, Job)>,
+    queue: Arc<Mutex<Receiver<(Ticket, Job)>>>,
+    /// Jobs given to workers and not done yet.
+    nr_jobs: Arc<AtomicUsize>,
+    nr_workers: usize,
 }
 
-#[derive(Debug)]
-struct Workers {
-    jobs: Sender<(Ticket, Job)>,
-    threads: Vec<JoinHandle<()>>,
+impl core::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pool")
+            .field("nr_workers", &self.nr_workers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Pool {
-    /// A pool without threads.
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+    /// A pool without threads. They call `report` with what they have done.
+    pub(crate) fn new(report: impl Fn(Done) + Send + Sync + 'static) -> Self {
+        let (jobs, queue) = channel();
         Self {
-            shared: Arc::clone(shared),
+            report: Arc::new(report),
             next: 0,
-            workers: None,
+            jobs,
+            queue: Arc::new(Mutex::new(queue)),
+            nr_jobs: Arc::new(AtomicUsize::new(0)),
+            nr_workers: 0,
         }
     }
 
-    /// Lets a worker do the job; its end comes as an errand. The job comes back when no worker can be
+    /// Lets a worker do the job, a new one if all are busy. The job comes back when no worker can be
     /// had: the caller does it.
     pub(crate) fn submit(&mut self, job: Job) -> Result<Ticket, Job> {
-        if self.workers.is_none() {
-            self.workers = start(&self.shared);
+        let are_all_busy = self.nr_jobs.load(Ordering::Acquire) >= self.nr_workers;
+        if are_all_busy && self.nr_workers < NR_WORKERS_MAX && self.start_worker().is_ok() {
+            self.nr_workers += 1;
+        }
+        if self.nr_workers == 0 {
+            return Err(job);
         }
         let ticket = Ticket(self.next);
-        let Some(workers) = &self.workers else {
-            return Err(job);
-        };
         self.next += 1;
-        match workers.jobs.send((ticket, job)) {
+        self.nr_jobs.fetch_add(1, Ordering::AcqRel);
+        match self.jobs.send((ticket, job)) {
             Ok(()) => Ok(ticket),
             Err(refused) => Err(refused.0.1),
         }
     }
-}
 
-impl Drop for Pool {
-    /// Waits for no worker: one may be in a read that never ends.
-    fn drop(&mut self) {
-        if let Some(Workers { jobs, threads }) = self.workers.take() {
-            drop(jobs);
-            drop(threads);
-        }
-    }
-}
-
-fn start(shared: &Arc<Shared>) -> Option<Workers> {
-    let (jobs, queue) = channel::<(Ticket, Job)>();
-    let queue = Arc::new(Mutex::new(queue));
-    let mut threads = Vec::new();
-    for number in 0..NR_WORKERS {
-        let (queue, shared) = (Arc::clone(&queue), Arc::downgrade(shared));
+    /// Starts a worker. It ends when the pool does; nobody waits for that.
+    fn start_worker(&self) -> io::Result<JoinHandle<()>> {
+        let (queue, nr_jobs) = (Arc::clone(&self.queue), Arc::clone(&self.nr_jobs));
+        let report = Arc::clone(&self.report);
         let work = move || {
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok((ticket, job)) = next else { return };
                 let performed = job.perform();
-                let Some(shared) = shared.upgrade() else {
-                    return;
-                };
-                shared
-                    .errands
-                    .post(Errand::Done(Done { ticket, performed }));
+                nr_jobs.fetch_sub(1, Ordering::AcqRel);
+                report(Done { ticket, performed });
             }
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("recto-io-{number}"))
-            .spawn(work);
-        threads.extend(thread);
+        let name = format!("recto-io-{}", self.nr_workers);
+        std::thread::Builder::new().name(name).spawn(work)
     }
-    (!threads.is_empty()).then_some(Workers { jobs, threads })
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,8 +205,8 @@ impl Space {
         self.held.lock().in_flight.is_disturbed()
     }
 
-    /// Something that a call names and that may no longer be ready.
-    pub(crate) fn take_disturbed(&self) -> Option<Named> {
+    /// What calls name and may no longer be ready.
+    pub(crate) fn take_disturbed(&self) -> Vec<Named> {
         self.held.lock().in_flight.take_disturbed()
     }
 

@@ -81,6 +81,7 @@ pub(crate) struct Ended {
 impl Tree {
     /// A tree whose first task is `root`, which is on the way to its first exec.
     pub(crate) fn new(shared: &Arc<Shared>, materials: Materials, bell: Tid, root: Tid) -> Self {
+        let tracing = Arc::downgrade(shared);
         Self {
             shared: Arc::clone(shared),
             materials,
@@ -91,7 +92,11 @@ impl Tree {
             root,
             root_end: None,
             strange: None,
-            pool: Pool::new(shared),
+            pool: Pool::new(move |done| {
+                if let Some(shared) = tracing.upgrade() {
+                    shared.errands.post(Errand::Done(done));
+                }
+            }),
             requests: HashMap::new(),
             ending: None,
             stats: TreeStats::default(),

@@ -19,11 +19,11 @@ fn what_calls_name_is_disturbed_in_part() {
     calls.name(ONE, write(0x1000, 0x4000));
     calls.name(TWO, write(0x8000, 0x9000));
     calls.disturb(0x3000, 0x8000);
-    assert_eq!(calls.take_disturbed(), Some(write(0x3000, 0x4000)));
-    assert_eq!(calls.take_disturbed(), None);
+    assert_eq!(calls.take_disturbed(), [write(0x3000, 0x4000)]);
+    assert_eq!(calls.take_disturbed(), []);
     calls.end_call(ONE);
     calls.disturb(0, u64::MAX);
-    assert_eq!(calls.take_disturbed(), Some(write(0x8000, 0x9000)));
+    assert_eq!(calls.take_disturbed(), [write(0x8000, 0x9000)]);
     assert!(!calls.is_disturbed());
 }
 
