@@ -1,15 +1,16 @@
 //! Memory at its end: out of memory is an outcome, and progress does not depend on luck.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
-use addr::{PAGE_SIZE, PagingMode, VirtAddr};
+use addr::{PAGE_SIZE, PagingMode, PgOff, VirtAddr};
 use frame::{AllocRequest, Arena, ArenaConfig, Purpose};
 use machine::NoMmu;
 use mm::{
     Advice, Attempt, Cause, Fault, MapFlags, MapRequest, Mm, MmConfig, ObjectTarget, RemapFlags,
     RemapRequest, attempt,
 };
+use object::shmem::Shmem;
 use object::{Callbacks, FaultFailure, Supplied, Waiting};
 use proptest::prelude::*;
 
@@ -104,6 +105,28 @@ fn the_last_frames_are_for_those_who_ran_short() {
     // inv: 75
     assert!(mm.handle_fault(&write_at(BASE)).is_ok());
     drop(taken);
+}
+
+// row: F12
+#[test]
+fn tables_are_at_hand_before_the_object_is_asked() {
+    let host = Host::new(256);
+    let space = host.space();
+    let shmem = Shmem::anonymous(&host.arena, PAGE_SIZE);
+    let frame = host.arena.alloc(AllocRequest::zeroed(Purpose::Shmem));
+    drop(shmem.cache().insert(PgOff::ZERO, frame.unwrap()));
+    let (arena, taken) = (Arc::clone(&host.arena), Mutex::new(Vec::new()));
+    let ops = Scripted::new(Callbacks::FAULT | Callbacks::MAP_PAGES, move |_| {
+        // From here on there is no frame for a table, and the page is locked.
+        taken.lock().unwrap().extend(starve(&arena, 0));
+        Supplied::Locked(shmem.cache().lookup(PgOff::ZERO).unwrap().lock())
+    });
+    let request = MapRequest::object(ObjectTarget::new(ops), PAGE_SIZE, RW, MapFlags::SHARED);
+    space.mm.mmap(&request.fixed_at(BASE)).unwrap();
+    let handled = space.mm.handle_fault(&write_at(BASE)).unwrap();
+    // inv: 60
+    assert_eq!(handled.attempts, 1);
+    assert_eq!(space.mm.stats().pgtables_bytes, 3 * PAGE_SIZE);
 }
 
 // row: F25
