@@ -1,11 +1,13 @@
 //! Names of anonymous memory.
 
+use std::any::Any;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use addr::{Errno, Prot, VirtRange};
+use addr::{Errno, Prot, VirtRange, VmFlags};
 use mm::{FileRights, MapFlags, MapRequest, ObjectTarget, RemapFlags};
 use object::shmem::Shmem;
-use object::{MemPolicy, PolicyMode};
+use object::{MemPolicy, PolicyMode, UserfaultId};
 use vma::{Attributes, MmapHeld, ModifyPlan};
 
 use crate::kit::{World, at, bytes};
@@ -110,6 +112,73 @@ fn a_policy_goes_where_its_memory_goes() {
     bind(space, 0, 1, None);
     assert_eq!(policies(space)[0], (2, false));
     world.check();
+    world.end();
+}
+
+// row: A11
+#[test]
+fn who_serves_userfaults_is_not_inherited() {
+    let mut world = World::new(64);
+    let space = world.first();
+    space.map_private(0, 4);
+    {
+        let range = VirtRange::from_len(at(1), bytes(2)).unwrap();
+        let mut held = space.mm.write();
+        let vma = held.tree().find(range.start()).cloned().unwrap();
+        let to = Attributes::of(&vma)
+            .with_flags(vma.flags() | VmFlags::UFFD_MISSING)
+            .with_userfault(NonZeroU64::new(3).map(UserfaultId));
+        let plan = ModifyPlan::decide(&held, &vma, range, &to).unwrap();
+        drop(plan.commit(&mut held));
+    }
+    let served = |space: &crate::kit::Space| -> Vec<(u64, bool, bool)> {
+        let areas = space.tree();
+        let areas = areas.iter().map(|vma| {
+            let registered = vma.flags().intersects(VmFlags::UFFD);
+            (vma.nr_pages(), vma.userfault.is_some(), registered)
+        });
+        areas.collect()
+    };
+    let parts = [(1, false, false), (2, true, true), (1, false, false)];
+    assert_eq!(served(space), parts);
+    let child = space.fork().unwrap();
+    let parts = parts.map(|(nr, ..)| (nr, false, false));
+    assert_eq!(served(&child), parts);
+    drop(child);
+    world.check();
+    world.end();
+}
+
+// row: A11
+// inv: 23
+#[test]
+fn what_an_object_keeps_for_an_area_goes_with_it() {
+    let world = World::new(64);
+    let space = world.first();
+    let kept: Arc<dyn Any + Send + Sync> = Arc::new(5_u64);
+    let target = ObjectTarget {
+        private_data: Some(Arc::clone(&kept)),
+        ..ObjectTarget::new(Arc::new(object::ops::NoOps))
+    };
+    let request = MapRequest::object(target, bytes(4), RW, MapFlags::SHARED).fixed_at(at(0));
+    space.mm.mmap(&request).unwrap();
+    space.protect(1, 2, Prot::READ).unwrap();
+    let fixed = RemapFlags::MAYMOVE | RemapFlags::FIXED;
+    space.remap(3, (1, 1), fixed, 9).unwrap();
+    let child = space.fork().unwrap();
+    for space in [space, &child] {
+        let areas = space.tree();
+        assert_eq!(areas.len(), 3);
+        for vma in areas.iter() {
+            let data = vma.private_data.as_ref().unwrap();
+            assert_eq!(data.downcast_ref(), Some(&5_u64));
+        }
+    }
+    drop(child);
+    space.unmap(0, 10).unwrap();
+    sync::barrier();
+    assert_eq!(Arc::strong_count(&kept), 2, "the request and this test");
+    drop(request);
     world.end();
 }
 

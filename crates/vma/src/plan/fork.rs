@@ -91,6 +91,8 @@ fn inherited<C>(
     };
     let area = Area {
         flags,
+        // Who serves the parent's userfaults serves the child's only if they are still registered.
+        userfault: vma.userfault.filter(|_| flags.intersects(VmFlags::UFFD)),
         ..Area::clone(vma)
     };
     let chain = chain.map(|chain| chain.fork(mapping(child, &area)));
