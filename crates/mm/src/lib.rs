@@ -75,4 +75,4 @@ pub use map::{
 pub use mm::{FaultPolicy, Guarded, Mm, MmConfig, MmFlags, MmUser};
 pub use populate::{PopulateRefusal, PopulateStop};
 pub use remap::RemapRequest;
-pub use views::{FirstWrite, MmStats, Run, Target};
+pub use views::{FirstWrite, MmStats, Run, Target, smaps_of_nothing};

@@ -1,5 +1,7 @@
 //! A space seen from outside: `/proc` text, translations for machines that are filled, statistics.
 
+mod smaps;
+
 use alloc::string::String;
 use core::fmt::{self, Write};
 
@@ -14,6 +16,8 @@ use vma::{MmapHeld, Vma};
 use crate::accounts::{AreaCounts, FaultCounts, RssCounts};
 use crate::layout::Image;
 use crate::mm::Mm;
+
+pub use smaps::smaps_of_nothing;
 
 /// Where the name of an area begins in a line of `/proc/PID/maps`.
 const NAME_COLUMN: usize = 73;
@@ -253,9 +257,7 @@ fn maps_line(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
         inode.ino,
     )?;
     let before_name = text.len();
-    for _ in before_name..begin + NAME_COLUMN {
-        text.push(' ');
-    }
+    push_columns(text, begin);
     let name_at = text.len();
     name_of(text, vma, image)?;
     if text.len() == name_at {
@@ -263,6 +265,13 @@ fn maps_line(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
     }
     text.push('\n');
     Ok(())
+}
+
+/// Spaces up to the column of names, in a line that begins at `begin` (`seq_pad`).
+fn push_columns(text: &mut String, begin: usize) {
+    for _ in text.len()..begin + NAME_COLUMN {
+        text.push(' ');
+    }
 }
 
 /// What is printed for an area: path, object's name, heap, stack, or the name a program gave

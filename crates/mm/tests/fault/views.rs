@@ -60,6 +60,33 @@ fn maps_is_in_the_kernels_text() {
     assert_eq!(space.mm.maps_text(), expected.join("\n") + "\n");
 }
 
+// row: A05 row: M16
+#[test]
+fn smaps_says_whose_pages_are() {
+    let host = Host::new(256);
+    let space = host.space();
+    let range = space.anon(3, RW);
+    let mut program = space.run();
+    program.store(page(range, 0), 1).unwrap();
+    program.store(page(range, 1), 1).unwrap();
+    let child = space.fork();
+    program.store(page(range, 1), 2).unwrap();
+    let text = space.mm.smaps_text();
+    let kib = |name: &str| -> u64 {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let sizes = ["Size:", "Rss:", "Pss:", "Pss_Dirty:"].map(kib);
+    assert_eq!(sizes, [12, 8, 6, 6]);
+    assert_eq!(["Shared_Dirty:", "Private_Dirty:"].map(kib), [4, 4]);
+    assert_eq!(["Anonymous:", "Referenced:", "Locked:"].map(kib), [8, 8, 0]);
+    assert!(text.contains("\nVmFlags: rd wr mr mw me ac "));
+    let rollup = space.mm.smaps_rollup_text();
+    assert!(rollup.lines().next().unwrap().ends_with(" [rollup]"));
+    assert!(rollup.contains("\nPss_Anon:              6 kB\n"));
+    drop(child);
+}
+
 // row: M25
 #[test]
 fn translations_are_runs() {

@@ -2,10 +2,13 @@
 //! the length of files, which mappings have to hear of.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 
 use super::table::Verb;
 use super::{Answer, Call};
+use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
 use crate::sys::seccomp::Place;
 use crate::sys::{Tid, descriptor, ptrace};
@@ -87,7 +90,7 @@ fn is_close_on_exec(tid: Tid, number: u32) -> bool {
 }
 
 /// Our text for what the descriptor leads to; `None` when that is none of ours.
-fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
+fn text_of(tree: &mut Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
     let task = descriptor::open_task(thread.tid).ok()?;
     let file = descriptor::take(task.as_fd(), number as i32).ok()?;
     if descriptor::filesystem_kind(file.as_fd()).ok()? != PROC_SUPER_MAGIC {
@@ -97,14 +100,56 @@ fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
     let path = path.to_str()?;
     let mut parts = path.rsplit('/');
     let name = parts.next()?;
+    if name == "status" {
+        // It says which CPUs the task may use.
+        tree.part(&[thread.tid]);
+    }
     let tid = Tid::new(parts.next()?.parse().ok()?);
-    let memory = if tid == thread.tid {
-        thread.memory()
+    let subject = if tid == thread.tid {
+        Some(thread)
     } else {
-        let known = tree.threads.get(&tid).map(Thread::memory);
-        known.or_else(|| (tid == thread.process.pid).then(|| thread.memory()))?
+        tree.threads.get(&tid)
     };
-    proc_text::of(name, &memory.mm)
+    let is_own_process = tid == thread.process.pid;
+    let memory = match subject {
+        Some(subject) => subject.memory(),
+        None => is_own_process.then(|| thread.memory())?,
+    };
+    let subject = proc_text::Subject {
+        mm: &memory.mm,
+        beliefs: subject.map(beliefs_of).unwrap_or_default(),
+    };
+    proc_text::of(name, &subject, || host_text(file.into()))
+}
+
+fn beliefs_of(thread: &Thread) -> proc_text::Beliefs {
+    let ignored = |signal: i32| match thread.process.owned.borrow().is_ignored(signal) {
+        true => signal_bit(signal),
+        false => 0,
+    };
+    proc_text::Beliefs {
+        pending: thread.pending_owned.set(),
+        shared_pending: thread.process.pending.borrow().set(),
+        blocked: thread.blocked_owned,
+        ignored: ignored(libc::SIGSEGV) | ignored(libc::SIGBUS),
+        stopped: matches!(thread.phase, Phase::GroupStopped),
+        no_new_privs: thread.no_new_privs,
+    }
+}
+
+/// What the host says in a file. The program's place in it stays where it is.
+fn host_text(file: File) -> String {
+    const BYTES_MAX: usize = 64 << 10;
+    let mut bytes = vec![0; BYTES_MAX];
+    let mut got = 0;
+    while let Some(rest) = bytes.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, got as u64) {
+            Ok(0) | Err(_) => break,
+            Ok(more) => got += more,
+        }
+    }
+    bytes.truncate(got);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Lets truncate and ftruncate run; on their return our mappings of the file hear of it.
