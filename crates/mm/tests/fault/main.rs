@@ -19,6 +19,7 @@ mod lifecycle;
 mod views;
 mod memory;
 mod stress;
+mod walks;
 mod windows;
 mod table;
 mod ui;
