@@ -196,6 +196,37 @@ static int join_a_forker(void)
     return answer;
 }
 
+enum { TURNS = 300, LENGTH = 16 * PAGE };
+
+static void *turn_rights(void *unused)
+{
+    (void)unused;
+    while (go_on == 4) {
+        mprotect(buffer, LENGTH, PROT_READ | PROT_EXEC);
+        mprotect(buffer, LENGTH, PROT_READ | PROT_WRITE);
+        buffer[0] = 1;
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* The rights that a call needs are there at every moment; those that it does not need come and go. */
+static int write_while_rights_turn(void)
+{
+    pthread_t turner;
+    int file = memfd_create("written", 0), failed = 0;
+    buffer = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(buffer, 1, LENGTH);
+    go_on = 4;
+    pthread_create(&turner, NULL, turn_rights, NULL);
+    for (int i = 0; i < TURNS; i++)
+        failed += pwrite(file, buffer, LENGTH, 0) != LENGTH;
+    go_on = 5;
+    pthread_join(turner, NULL);
+    close(file);
+    return failed;
+}
+
 int main(void)
 {
     run("dropped", read_it, drop);
@@ -213,5 +244,6 @@ int main(void)
     run("socket unmapped and mapped", receive_it, unmap_and_map);
     run("socket forked", receive_it, fork_and_write);
     printf("a forker that is joined: %d\n", join_a_forker());
+    printf("failed while rights turned: %d\n", write_while_rights_turn());
     return 0;
 }

@@ -73,6 +73,13 @@ impl InFlight {
         self.disturbed.extend(parts);
     }
 
+    /// The spans of whole pages in `[start, end)` that calls name, lowest first.
+    pub(crate) fn named_in(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let named = self.by_thread.values().flatten();
+        let parts = named.filter_map(|named| named.within(start, end));
+        merged(parts.map(|part| (part.start, part.end)))
+    }
+
     /// Whether something has to be looked at again.
     pub(crate) fn is_disturbed(&self) -> bool {
         !self.disturbed.is_empty()
@@ -87,26 +94,37 @@ impl InFlight {
     /// outside `spared`.
     pub(crate) fn spans_between(&self, spared: (u64, u64)) -> Vec<(u64, u64)> {
         let named = self.by_thread.values().flatten();
-        let mut kept: Vec<(u64, u64)> = named
-            .map(|named| (named.start, named.end))
-            .chain([spared])
-            .map(|(start, end)| {
-                let end = end.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
-                (start & !(PAGE_SIZE - 1), end)
-            })
-            .collect();
-        kept.sort_unstable();
-        let mut spans = Vec::with_capacity(kept.len() + 1);
+        let kept = named.map(|named| (named.start, named.end));
+        let mut spans = Vec::new();
         let mut from = 0;
-        for (start, end) in kept {
+        for (start, end) in merged(kept.chain([spared])) {
             if start > from {
                 spans.push((from, start));
             }
-            from = from.max(end);
+            from = end;
         }
         spans.push((from, u64::MAX));
         spans
     }
+}
+
+/// The pages of some spans, without overlaps, lowest first.
+fn merged(spans: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+    let mut pages: Vec<(u64, u64)> = spans
+        .map(|(start, end)| {
+            let end = end.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
+            (start & !(PAGE_SIZE - 1), end)
+        })
+        .collect();
+    pages.sort_unstable();
+    pages.dedup_by(|next, last| {
+        let touches = next.0 <= last.1;
+        if touches {
+            last.1 = last.1.max(next.1);
+        }
+        touches
+    });
+    pages
 }
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ pub(crate) enum Served {
 impl Memory {
     /// A memory of `mm`, cached in `space`.
     pub(crate) fn new(mm: MmUser, space: Arc<Space>) -> Self {
+        space.caches(mm.shared());
         Self {
             mm,
             space,

@@ -7,11 +7,11 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use addr::{PAGE_SHIFT, PageSize, Prot, VirtAddr, VirtRange};
 use machine::{AccessedDirty, Flush, FlushKind, FlushScope, Mmu, MmuCaps, TableUse, Translation};
-use mm::Target;
+use mm::{Mm, Target};
 use object::device::DeviceSpace;
 use sync::{Mutex, MutexGuard};
 
@@ -19,7 +19,7 @@ use crate::errands::{Errand, Errands};
 use crate::held::{Held, NR_RUNS_MAX};
 use crate::in_flight::Named;
 use crate::keeper::{Keeper, Workshop};
-use crate::memory::WINDOW_BYTES;
+use crate::memory::{TASK_SIZE, WINDOW_BYTES};
 use crate::runs::{Backing, Run, Runs};
 use crate::special::Fate;
 use crate::stats::HostCounts;
@@ -56,7 +56,9 @@ pub(crate) enum Unfilled {
 #[derive(Debug)]
 pub(crate) struct Space {
     shared: Arc<Shared>,
-    this: OnceLock<std::sync::Weak<Space>>,
+    this: OnceLock<Weak<Space>>,
+    /// Whose tables it caches.
+    mm: OnceLock<Weak<Mm>>,
     held: Mutex<Held>,
 }
 
@@ -66,10 +68,16 @@ impl Space {
         let space = Arc::new(Self {
             shared: Arc::clone(shared),
             this: OnceLock::new(),
+            mm: OnceLock::new(),
             held: Mutex::new(Held::default()),
         });
         let _ = space.this.set(Arc::downgrade(&space));
         space
+    }
+
+    /// It caches the tables of `mm`.
+    pub(crate) fn caches(&self, mm: &Arc<Mm>) {
+        let _once = self.mm.set(Arc::downgrade(mm));
     }
 
     /// Gives the space its keeper. `runs` is what the host has mapped in it already.
@@ -241,17 +249,63 @@ impl Space {
         held.counts.nr_flushes += 1;
         for (start, end) in ranges {
             match kind {
-                FlushKind::Forget => held.forget_soon(*start, *end),
+                FlushKind::Forget => self.forget_under_calls(&mut held, *start, *end),
                 FlushKind::WriteProtect => held.write_protect(*start, *end),
             }
         }
+    }
+
+    /// Makes the host forget `[start, end)`. Where calls under way name pages, those that our tables
+    /// still have are exchanged for what they are now, so that a call never finds nothing in between:
+    /// an mprotect must not be felt by who needs none of the rights that it takes.
+    fn forget_under_calls(&self, held: &mut Held, start: u64, end: u64) {
+        let mut from = start;
+        for (named, named_end) in held.in_flight.named_in(start, end) {
+            let kept = self.translated(named, named_end);
+            for run in kept {
+                let (first, last) = (run.range.start().as_u64(), run.range.end().as_u64());
+                held.forget_soon(from, first);
+                from = first;
+                if self.map_over(held, &run).is_ok() {
+                    from = last;
+                }
+            }
+            held.in_flight.disturb(named, named_end);
+        }
+        held.forget_soon(from, end);
+    }
+
+    /// What our tables have of a span.
+    fn translated(&self, start: u64, end: u64) -> Vec<mm::Run> {
+        let mut runs = Vec::new();
+        let range = VirtRange::new(VirtAddr::new(start), VirtAddr::new(end.min(TASK_SIZE)));
+        if let (Some(range), Some(mm)) = (range, self.mm.get().and_then(Weak::upgrade)) {
+            mm.translations(range, |run| runs.push(run));
+        }
+        runs
+    }
+
+    fn map_over(&self, held: &mut Held, run: &mm::Run) -> Result<(), Unfilled> {
+        let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
+        let is_host = |run: Run| run.backing == Backing::Host;
+        if held.runs.within(start, end).any(is_host) {
+            return Err(Unfilled::OfTheHost);
+        }
+        let backing = held.backing(&self.shared, run.target, run.prot)?;
+        let prot = run.prot;
+        held.map(Run {
+            start,
+            end,
+            prot,
+            backing,
+        })
     }
 
     fn flush(&self, kind: FlushKind, ranges: &[(u64, u64)]) {
         if self.shared.errands.is_tracing_thread() {
             return self.flush_here(kind, ranges);
         }
-        if let Some(space) = self.this.get().and_then(std::sync::Weak::upgrade) {
+        if let Some(space) = self.this.get().and_then(Weak::upgrade) {
             self.shared.errands.send(Errand::Flush {
                 space,
                 kind,

@@ -37,6 +37,10 @@ fn room_is_made_around_what_calls_name() {
     let spans = calls.spans_between((0x3000, 0x5000));
     assert_eq!(spans, [(0, 0x1000), (0x6000, u64::MAX)]);
     assert_eq!(calls.of(TWO), [write(0x1ff0, 0x3001)]);
+    assert_eq!(
+        calls.named_in(0x2000, 0x9000),
+        [(0x2000, 0x4000), (0x5000, 0x6000)]
+    );
     calls.end_thread(TWO);
     assert_eq!(calls.of(TWO), []);
 }
