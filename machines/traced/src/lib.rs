@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `run` | starting a tree; what callers see |
 //! | `tree`, `requests` | the loop: one thread waits for all stops and answers each |
-//! | `exec`, `adopt`, `newborn` | where memories come from: exec and fork |
+//! | `jobs` | when this process stops along with its tree |
+//! | `exec`, `adopt`, `newborn`, `numbers` | where memories come from: exec and fork |
 //! | `fault`, `decode`, `memory`, `around` | a page fault, from the host's signal to the filled run |
 //! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
 //! | `nested` | what is named in memory that a call names |
@@ -44,6 +45,7 @@ mod halt;
 mod held;
 mod host_maps;
 mod in_flight;
+mod jobs;
 mod keeper;
 mod limits;
 mod memory;

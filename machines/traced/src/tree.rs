@@ -17,7 +17,7 @@ use crate::memory::{Frozen, Memory};
 use crate::pool::{Job, Pool, Ticket};
 use crate::space::Shared;
 use crate::stats::{ProcessStats, TreeStats};
-use crate::sys::signal::{Answered, Inherited, kill, stop_self};
+use crate::sys::signal::{Answered, Inherited, kill};
 use crate::sys::wait::{self, NoStop, Stop};
 use crate::sys::{Gone, Tid, ptrace};
 use crate::thread::{Phase, Process, Repeat, Thread};
@@ -330,6 +330,9 @@ impl Tree {
         if let Some(memory) = self.threads.values().next().map(Thread::memory) {
             self.refill(&memory);
         }
+        if Answered::is_asked_to_stop() {
+            self.stop_along(None);
+        }
         if self.ending.is_none()
             && let Some(signal) = Answered::ending()
         {
@@ -355,19 +358,6 @@ impl Tree {
         if let Some(mut together) = self.together.take() {
             together.part(self.threads.keys().chain(others).copied());
         }
-    }
-
-    fn on_group_stop(&mut self, thread: &mut Thread) -> Result<Next, Halt> {
-        ptrace::listen(thread.tid)?;
-        thread.phase = Phase::GroupStopped;
-        if thread.tid == self.root && self.answers_terminal() {
-            stop_self();
-        }
-        Ok(Next::Stay)
-    }
-
-    fn answers_terminal(&self) -> bool {
-        Answered::is_in_force()
     }
 
     fn on_death(&mut self, thread: Thread, stop: Stop) {

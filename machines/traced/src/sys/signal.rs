@@ -117,6 +117,16 @@ impl Inherited {
     }
 }
 
+/// Continues a stopped process, if it is in the process group of this one.
+pub(crate) fn continue_in_own_group(process: Tid) {
+    // SAFETY: numbers alone.
+    unsafe {
+        if libc::getpgid(process.raw()) == libc::getpgrp() {
+            libc::kill(process.raw(), libc::SIGCONT);
+        }
+    }
+}
+
 /// Stops the calling process until it is continued.
 pub(crate) fn stop_self() {
     // SAFETY: numbers alone.
@@ -144,17 +154,14 @@ pub fn end_self_by(signal: i32) {
 
 static BELL: AtomicI32 = AtomicI32::new(0);
 static ENDING: AtomicI32 = AtomicI32::new(0);
+static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// The signals that ask this process to end its tree.
 const END: [i32; 2] = [libc::SIGTERM, libc::SIGHUP];
-/// The signals of the terminal: the tree gets them too, and decides.
-const TERMINAL: [i32; 5] = [
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGTSTP,
-    libc::SIGTTIN,
-    libc::SIGTTOU,
-];
+/// The signals with which the terminal interrupts a job: the tree gets them too, and decides.
+const INTERRUPT: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
+/// Those with which it stops one: when the first program has stopped, so does this process.
+const STOP: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _frame: *mut libc::c_void) {
     let sent_by_task = if info.is_null() {
@@ -163,18 +170,26 @@ extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _frame: *mut libc::c
         // SAFETY: the kernel passes a valid siginfo to a handler with SA_SIGINFO.
         unsafe { (*info).si_code <= 0 }
     };
-    let interrupt = matches!(signal, libc::SIGINT | libc::SIGQUIT);
+    let interrupt = INTERRUPT.contains(&signal);
+    if STOP.contains(&signal) {
+        STOPPING.store(true, Ordering::SeqCst);
+        ring_bell();
+    }
     if END.contains(&signal) || (interrupt && sent_by_task) {
         if ENDING.swap(signal, Ordering::SeqCst) != 0 {
             // Asked twice: the tree dies with its tracer.
             // SAFETY: ends the process and runs nothing of it; may be called in a handler.
             unsafe { libc::_exit(128 + signal) };
         }
-        let bell = BELL.load(Ordering::SeqCst);
-        if bell > 0 {
-            // SAFETY: kill may be called in a handler; numbers alone.
-            unsafe { libc::kill(bell, libc::SIGUSR1) };
-        }
+        ring_bell();
+    }
+}
+
+fn ring_bell() {
+    let bell = BELL.load(Ordering::SeqCst);
+    if bell > 0 {
+        // SAFETY: kill may be called in a handler; numbers alone.
+        unsafe { libc::kill(bell, libc::SIGUSR1) };
     }
 }
 
@@ -190,8 +205,9 @@ impl Answered {
     pub(crate) fn ringing(bell: Tid) -> Self {
         BELL.store(bell.raw(), Ordering::SeqCst);
         ENDING.store(0, Ordering::SeqCst);
+        STOPPING.store(false, Ordering::SeqCst);
         let mut before = Vec::new();
-        for signal in END.into_iter().chain(TERMINAL) {
+        for signal in END.into_iter().chain(INTERRUPT).chain(STOP) {
             // SAFETY: 1. zeroes are an empty action. 2. the handler is async-signal-safe: atomics
             // and kill. 3. both actions outlive the calls.
             unsafe {
@@ -214,6 +230,16 @@ impl Answered {
     /// Whether this process answers its signals for a tree now.
     pub(crate) fn is_in_force() -> bool {
         BELL.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether the terminal has stopped the job since the tree was last continued.
+    pub(crate) fn is_asked_to_stop() -> bool {
+        STOPPING.load(Ordering::SeqCst)
+    }
+
+    /// The tree is continued.
+    pub(crate) fn forget_stop() {
+        STOPPING.store(false, Ordering::SeqCst);
     }
 
     /// The signal that asked for the end, if one did.
