@@ -54,7 +54,7 @@ impl Action {
 pub(crate) struct Actions {
     /// Signals with a handler, of all signals.
     handled: u64,
-    /// Those of the two that are ignored.
+    /// Signals that are ignored, of all signals.
     ignored: u64,
     /// Those of the two whose handler may be interrupted by themselves.
     nodefer: u64,
@@ -72,7 +72,7 @@ impl Actions {
         self.handled & signal_bit(signal) != 0
     }
 
-    /// Whether the program ignores `signal`, one of the two.
+    /// Whether the program ignores `signal`.
     pub(crate) fn is_ignored(&self, signal: i32) -> bool {
         self.ignored & signal_bit(signal) != 0
     }
@@ -105,7 +105,7 @@ impl Actions {
         let has_handler = action.handler != DEFAULT && action.handler != IGNORE;
         set(&mut self.handled, u64::MAX, has_handler);
         set(&mut self.once, u64::MAX, action.flags & RESETHAND != 0);
-        set(&mut self.ignored, OWNED, action.handler == IGNORE);
+        set(&mut self.ignored, u64::MAX, action.handler == IGNORE);
         set(&mut self.nodefer, OWNED, action.flags & NODEFER != 0);
         let has = |blocked: i32| action.mask & signal_bit(blocked) != 0;
         set(&mut self.masks_segv, u64::MAX, has(libc::SIGSEGV));
@@ -153,10 +153,10 @@ impl Actions {
         action
     }
 
-    /// A program that begins with those of `signals` ignored that are of the two.
+    /// A program that begins with `signals` ignored.
     pub(crate) fn ignoring(signals: u64) -> Self {
         Self {
-            ignored: signals & OWNED,
+            ignored: signals,
             ..Self::default()
         }
     }

@@ -8,10 +8,12 @@
 use std::rc::Rc;
 
 use addr::Access;
+use mm::MmFlags;
 
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
 use crate::ready;
+use crate::space::Dumpable;
 use crate::sys::ptrace::{self, Regs, SignalInfo};
 use crate::sys::signal::{kill_thread, queue_to_thread};
 use crate::thread::{OnReturn, Phase, Thread};
@@ -19,6 +21,17 @@ use crate::tree::Tree;
 
 /// The signals whose host state is ours.
 pub(crate) const OWNED: u64 = signal_bit(libc::SIGSEGV) | signal_bit(libc::SIGBUS);
+
+/// The signals that dump core by default.
+const DUMPING: u64 = signal_bit(libc::SIGQUIT)
+    | signal_bit(libc::SIGILL)
+    | signal_bit(libc::SIGTRAP)
+    | signal_bit(libc::SIGABRT)
+    | signal_bit(libc::SIGFPE)
+    | signal_bit(libc::SIGSYS)
+    | signal_bit(libc::SIGXCPU)
+    | signal_bit(libc::SIGXFSZ)
+    | OWNED;
 
 const SEGV_MAPERR: i32 = 1;
 
@@ -111,6 +124,9 @@ fn is_sent(thread: &Thread) -> Result<bool, Halt> {
 pub(crate) fn enter_handler(thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
     let actions = *thread.process.owned.borrow();
     if !actions.is_handled(signal) {
+        if !actions.is_ignored(signal) {
+            without_core(thread, signal);
+        }
         return Ok(Next::ResumeWith(signal));
     }
     let stack = ptrace::registers(thread.tid)?.stack();
@@ -142,6 +158,15 @@ pub(crate) fn in_handler(thread: &mut Thread, before: u64) -> Result<(), Halt> {
     Ok(())
 }
 
+/// A signal ends the program. If that does not let itself be dumped, the host is told now: not
+/// before, since it would keep Recto out too.
+fn without_core(thread: &Thread, signal: i32) {
+    let memory = thread.memory();
+    if DUMPING & signal_bit(signal) != 0 && !memory.mm.flags().contains(MmFlags::DUMPABLE) {
+        memory.space.set_dumpable(Dumpable::No);
+    }
+}
+
 fn make_frame_ready(thread: &Thread, stack: u64) -> Result<(), Halt> {
     let memory = thread.memory();
     let bytes = frame_bytes();
@@ -168,6 +193,7 @@ pub(crate) fn frame_bytes() -> u64 {
 /// handler is. Blocked on the host as well, the same access makes the kernel do so.
 pub(crate) fn end_by_blocked(thread: &mut Thread, signal: i32) -> Result<Next, Halt> {
     thread.doomed = true;
+    without_core(thread, signal);
     let mask = ptrace::signal_mask(thread.tid)?;
     ptrace::set_signal_mask(thread.tid, mask | signal_bit(signal))?;
     Ok(Next::Resume)

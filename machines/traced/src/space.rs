@@ -52,6 +52,15 @@ pub(crate) enum Unfilled {
     NoSuchPage,
 }
 
+/// Whether a process may be looked at by others of its user (`SUID_DUMP_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dumpable {
+    /// Not.
+    No = 0,
+    /// By those who may trace it.
+    Yes = 1,
+}
+
 /// The host memory of one space.
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -165,6 +174,19 @@ impl Space {
     pub(crate) fn hold_back(self: &Arc<Self>) -> HeldBack {
         self.held.lock().owed.get_or_insert_default();
         HeldBack(Arc::clone(self))
+    }
+
+    /// Whether the host lets itself be asked about the programs in the space, and dumps them.
+    pub(crate) fn set_dumpable(&self, wanted: Dumpable) {
+        let arguments = [libc::PR_SET_DUMPABLE as u64, wanted as u64, 0, 0, 0, 0];
+        let _ = self.held.lock().call(libc::SYS_prctl, arguments);
+    }
+
+    /// Whether it does.
+    pub(crate) fn is_dumpable(&self) -> bool {
+        let arguments = [libc::PR_GET_DUMPABLE as u64, 0, 0, 0, 0, 0];
+        let answer = self.held.lock().call(libc::SYS_prctl, arguments);
+        answer.map_or(true, |value| value == Dumpable::Yes as i64)
     }
 
     /// What of the vDSO family is in `[start, end)` shares the fate of its areas.

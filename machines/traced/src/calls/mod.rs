@@ -229,6 +229,7 @@ fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, 
 /// keeps the rights of the one that it belongs to.
 fn rights_changed(tree: &Tree, thread: &Thread) {
     let memory = thread.memory();
+    prctl::keep_readable(&memory);
     let is_shared = tree.threads.values().any(|other| {
         !Rc::ptr_eq(&other.process, &thread.process) && Rc::ptr_eq(&other.memory(), &memory)
     });

@@ -7,7 +7,9 @@ use mm::MmFlags;
 use super::operand::Flow::{self, In, Out};
 use super::{Answer, Call};
 use crate::halt::{Halt, Next};
+use crate::memory::Memory;
 use crate::ready;
+use crate::space::Dumpable;
 use crate::sys::ptrace;
 use crate::thread::{OnReturn, Phase, Thread};
 
@@ -24,6 +26,11 @@ pub(super) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
         PR_SET_VMA => return set_vma(call),
         PR_SET_MDWE => return Ok(set_mdwe(call)),
         PR_GET_MDWE => return Ok(mdwe(call)),
+        libc::PR_SET_DUMPABLE => return Ok(set_dumpable(call)),
+        libc::PR_GET_DUMPABLE => {
+            let is_dumpable = call.memory.mm.flags().contains(MmFlags::DUMPABLE);
+            return Ok(Answer::Return(i64::from(is_dumpable)));
+        }
         // What the kernel knows of the image is ours to say.
         libc::PR_SET_MM => return Ok(Errno::EPERM.into()),
         // The word that it names would be read at every call.
@@ -90,6 +97,25 @@ fn set_vma(call: &Call<'_>) -> Result<Answer, Halt> {
     let start = VirtAddr::new(call.argument(2));
     let named = call.memory.mm.set_anon_name(start, call.argument(3), name);
     Ok(named.map_or_else(Answer::from, |()| Answer::Return(0)))
+}
+
+/// The host keeps its own opinion, so that Recto can read what calls name and take descriptors; it
+/// hears of the program's when that is ended by a signal.
+fn set_dumpable(call: &Call<'_>) -> Answer {
+    match call.argument(1) {
+        0 => call.memory.mm.clear_flags(MmFlags::DUMPABLE),
+        1 => drop(call.memory.mm.set_flags(MmFlags::DUMPABLE)),
+        _ => return Errno::EINVAL.into(),
+    }
+    Answer::Return(0)
+}
+
+/// A call may have made the host keep others out of a process, as it does when rights change.
+pub(super) fn keep_readable(memory: &Memory) {
+    if !memory.space.is_dumpable() {
+        memory.mm.clear_flags(MmFlags::DUMPABLE);
+        memory.space.set_dumpable(Dumpable::Yes);
+    }
 }
 
 const REFUSE_EXEC_GAIN: u64 = 1;

@@ -68,13 +68,14 @@ fn is_ignored(signal: i32) -> bool {
 pub(crate) struct Inherited {
     /// Those that are ignored.
     pub(crate) ignored: u64,
-    /// Those that are blocked.
+    /// Those of the two that Recto owns that are blocked.
     pub(crate) blocked: u64,
 }
 
 impl Inherited {
-    /// What the calling thread passes on of the two that Recto owns.
-    pub(crate) fn of_owned() -> Self {
+    /// What the calling thread passes on.
+    pub(crate) fn here() -> Self {
+        const NR_SIGNALS: i32 = 64;
         let mut mask = 0u64;
         // SAFETY: a set of the kernel's size, which is stored to and outlives the call.
         unsafe {
@@ -86,10 +87,9 @@ impl Inherited {
                 size_of::<u64>(),
             )
         };
-        let two = [libc::SIGSEGV, libc::SIGBUS];
-        let bits = two.iter().filter(|signal| is_ignored(**signal));
+        let ignored = (1..=NR_SIGNALS).filter(|signal| is_ignored(*signal));
         Self {
-            ignored: bits.fold(0, |set, signal| set | signal_bit(*signal)),
+            ignored: ignored.fold(0, |set, signal| set | signal_bit(signal)),
             blocked: mask & OWNED,
         }
     }

@@ -100,7 +100,7 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 /// Makes a task that waits to be seized, then comes under the filter and executes the program.
 pub(crate) fn launch(launch: &Launch) -> Result<Waiting, HostError> {
     let (wait, go) = pipe()?;
-    let inherited = Inherited::of_owned();
+    let inherited = Inherited::here();
     let arguments = pointers(&launch.arguments);
     let environment = pointers(&launch.environment);
     // SAFETY: the child calls `become_program` alone, which makes host calls and touches memory
