@@ -22,6 +22,8 @@ pub(crate) enum Errand {
         /// Where.
         ranges: Vec<(u64, u64)>,
     },
+    /// So long have stops been counted.
+    PeriodOver,
     /// A worker's job is done.
     Done(crate::pool::Done),
 }

@@ -129,8 +129,8 @@ fn born(tree: &mut Tree, thread: &mut Thread, child: Tid) {
         tree.go_on(&mut newborn, outcome, Stop::Attention);
     }
     tree.threads.insert(child, newborn);
-    if is_thread {
-        tree.part(&[thread.tid]);
+    if is_thread && let Some(together) = &mut tree.together {
+        together.on_thread(&tree.shared, child);
     }
     if copied {
         tree.thaw(&memory);

@@ -207,7 +207,7 @@ fn start(
     config: &RunConfig,
     (root, inherited): (Tid, Inherited),
     arena: &Arc<Arena>,
-    (bell, cookie, together): (&Arc<Bell>, Cookie, Together),
+    (bell, cookie, together): (&Arc<Bell>, Cookie, Option<Together>),
 ) -> Result<Outcome, RunError> {
     let listener = listener_of(root)?;
     let fd = arena.fd().ok_or_else(|| RunError::NoMemory {
@@ -228,7 +228,7 @@ fn start(
     let mut tree = Tree::new(&shared, materials, bell.tid(), root);
     tree.begin(inherited)
         .map_err(|reason| unadoptable(config, reason))?;
-    tree.together = Some(together);
+    tree.together = together;
     let idle = GiveBack::begin(arena);
     let mut ended = tree.serve();
     drop(idle);

@@ -116,6 +116,11 @@ impl Space {
         self.held.lock().kept_by == Some(tid)
     }
 
+    /// Who makes its host calls.
+    pub(crate) fn keeper(&self) -> Option<Tid> {
+        self.held.lock().kept_by
+    }
+
     /// What the host has mapped now.
     pub(crate) fn runs(&self) -> Runs {
         self.held.lock().runs.clone()

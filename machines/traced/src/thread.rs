@@ -127,6 +127,8 @@ pub(crate) enum OnReturn {
     Opened,
     /// A file may have another length now: this one, and no other meanwhile.
     Resized(Resized, u64),
+    /// A task is told its CPUs at this address.
+    Cpus(u64),
     /// Limits may have changed.
     Limits,
     /// What the thread is allowed may have changed.

@@ -63,7 +63,7 @@ pub(crate) struct Tree {
     pub(crate) requests: HashMap<Ticket, Awaited>,
     ending: Option<i32>,
     stats: TreeStats,
-    /// While the tree is kept on one CPU.
+    /// On which CPUs it runs, as long as it has not chosen any itself.
     pub(crate) together: Option<Together>,
 }
 
@@ -198,6 +198,9 @@ impl Tree {
             self.requests.remove(&ticket);
         }
         thread.process.count(|counts| counts.stops += 1);
+        if let Some(together) = &mut self.together {
+            together.on_stop();
+        }
         if self.must_hold(&thread, stop) {
             // Of a thread that was killed while it was held, only the later stop counts.
             let memory = thread.memory();
@@ -323,6 +326,7 @@ impl Tree {
                     kind,
                     ranges,
                 } => space.flush_here(kind, &ranges),
+                Errand::PeriodOver => self.on_period(),
                 Errand::Done(done) => self.on_done(done),
             }
             drop(done);
@@ -353,10 +357,23 @@ impl Tree {
         }
     }
 
-    /// Lets every thread, and `others` that are not in the table just now, run on any CPU.
-    pub(crate) fn part(&mut self, others: &[Tid]) {
-        if let Some(mut together) = self.together.take() {
-            together.part(self.threads.keys().chain(others).copied());
+    /// Lets every thread, and `other` that is not in the table just now, run on any CPU for good.
+    pub(crate) fn part(&mut self, other: Tid) {
+        if let Some(together) = self.together.take() {
+            together.part(self.threads.keys().copied().chain([other]));
+        }
+    }
+
+    /// Stops have been counted for a while: all threads, and who makes host calls for them, may have
+    /// to run elsewhere.
+    fn on_period(&mut self) {
+        let keepers = self
+            .threads
+            .values()
+            .filter_map(|thread| thread.memory().space.keeper());
+        let tasks = self.threads.keys().copied().chain(keepers);
+        if let Some(together) = &mut self.together {
+            together.on_period(tasks);
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod operand;
 pub(crate) mod table;
+mod affinity;
 mod birth;
 mod consume;
 mod futex;
@@ -141,10 +142,11 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
         Verb::Seccomp => Ok(prctl::see_seccomp(call)),
         Verb::Personality => Ok(prctl::see_personality(call)),
         Verb::ProcessVmRead | Verb::ProcessVmWrite => process_vm::see(tree, call, verb),
-        Verb::Affinity => {
-            tree.part(&[call.thread.tid]);
+        Verb::SetAffinity => {
+            tree.part(call.thread.tid);
             Ok(Answer::Run)
         }
+        Verb::GetAffinity => Ok(affinity::see(tree, call)),
         _ => {
             let began = Instant::now();
             let answer = memory::see(tree, call, verb);
@@ -213,6 +215,7 @@ fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, 
             prctl::personality_changed(thread, wanted)?;
             Ok(Next::Resume)
         }
+        OnReturn::Cpus(at) => affinity::came_back(tree, thread, at),
         OnReturn::Consumed => consume::came_back(thread),
         OnReturn::AlternateStack(stack) => {
             if ptrace::registers(thread.tid)?.result() == 0 {

@@ -56,7 +56,8 @@ pub(crate) enum Verb {
     Prlimit,
     /// A call that may change the caller's capabilities.
     Rights,
-    Affinity,
+    SetAffinity,
+    GetAffinity,
     Prctl,
     Personality,
     Seccomp,
@@ -213,11 +214,11 @@ const TASKS: &[(i64, Plan)] = &[
     ),
     (
         c::SYS_sched_setaffinity,
-        See(Verb::Affinity, &[input(2, Argument(1))]),
+        See(Verb::SetAffinity, &[input(2, Argument(1))]),
     ),
     (
         c::SYS_sched_getaffinity,
-        See(Verb::Affinity, &[output(2, Argument(1))]),
+        See(Verb::GetAffinity, &[output(2, Argument(1))]),
     ),
     (c::SYS_sched_setattr, Prepare(&[both(1, Bytes(56))])),
     (c::SYS_sched_getattr, Prepare(&[output(1, Argument(2))])),

@@ -35,6 +35,12 @@ impl Cpus {
         }
     }
 
+    /// The set as the kernel writes it: a bit each, the lowest first.
+    pub(crate) fn to_bytes(self) -> [u8; BYTES] {
+        // SAFETY: the set is plain words, and every byte of them a byte.
+        unsafe { core::mem::transmute(self.0) }
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> i32 {
         // SAFETY: reads the set.
