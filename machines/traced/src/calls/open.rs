@@ -102,7 +102,7 @@ fn text_of(tree: &mut Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
     let name = parts.next()?;
     if name == "status" {
         // It says which CPUs the task may use.
-        tree.part(&[thread.tid]);
+        tree.part(thread.tid);
     }
     let tid = Tid::new(parts.next()?.parse().ok()?);
     let subject = if tid == thread.tid {
