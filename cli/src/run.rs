@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use traced::{Ending, RunConfig, SignalPolicy};
+use traced::{Ending, RunConfig, SignalPolicy, StatsPolicy};
 
 use crate::{RunArguments, StatsForm, report};
 
@@ -17,6 +17,9 @@ pub(crate) fn run(arguments: RunArguments) -> ExitCode {
     let program: OsString = words.next().unwrap_or_default();
     let mut config = RunConfig::new(program, words.collect(), arguments.memory / FRAME_BYTES);
     config.signals = SignalPolicy::Answer;
+    if arguments.stats.is_none() {
+        config.stats = StatsPolicy::Drop;
+    }
     let outcome = match traced::run(&config) {
         Ok(outcome) => outcome,
         Err(error) => {

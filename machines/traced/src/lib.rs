@@ -72,6 +72,6 @@ mod tree;
 mod unread;
 mod zero;
 
-pub use run::{Ending, Outcome, RunConfig, RunError, SignalPolicy, run};
+pub use run::{Ending, Outcome, RunConfig, RunError, SignalPolicy, StatsPolicy, run};
 pub use stats::{HostCounts, ProcessStats, TreeStats};
 pub use sys::signal::end_self_by;

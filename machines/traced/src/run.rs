@@ -37,6 +37,15 @@ pub enum SignalPolicy {
     Leave,
 }
 
+/// Whether each process's counts are kept until the tree has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatsPolicy {
+    /// They are: as much memory as there were processes.
+    Keep,
+    /// They go with the process.
+    Drop,
+}
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
@@ -50,6 +59,8 @@ pub struct RunConfig {
     pub arena_frames: u64,
     /// What becomes of this process's signals.
     pub signals: SignalPolicy,
+    /// What becomes of what is counted.
+    pub stats: StatsPolicy,
 }
 
 impl RunConfig {
@@ -61,6 +72,7 @@ impl RunConfig {
             environment: None,
             arena_frames,
             signals: SignalPolicy::Leave,
+            stats: StatsPolicy::Keep,
         }
     }
 }
@@ -229,6 +241,7 @@ fn start(
     tree.begin(inherited)
         .map_err(|reason| unadoptable(config, reason))?;
     tree.together = together;
+    tree.stats_policy = config.stats;
     let idle = GiveBack::begin(arena);
     let mut ended = tree.serve();
     drop(idle);
@@ -265,7 +278,8 @@ fn unadoptable(config: &RunConfig, reason: Unadoptable) -> RunError {
     }
 }
 
-/// Waits for the new task's report that it is under the filter, and takes the listener.
+/// Waits for the new task's report that it is under the filter, and takes the listener. If it cannot
+/// come under one, it ends with the errno.
 fn listener_of(root: Tid) -> Result<Listener, RunError> {
     let lost = || RunError::Host {
         what: "start",
@@ -274,6 +288,11 @@ fn listener_of(root: Tid) -> Result<Listener, RunError> {
     loop {
         match wait::one(root).map_err(|Gone| lost())? {
             Stop::Seccomp => break,
+            Stop::Exited { status } if status != 0 => {
+                return Err(RunError::NoFilter {
+                    text: HostError::new(status).to_string(),
+                });
+            }
             Stop::Exited { .. } | Stop::Killed { .. } => return Err(lost()),
             Stop::Signal(signal) => ptrace::resume(root, signal).map_err(|Gone| lost())?,
             _ => ptrace::resume(root, 0).map_err(|Gone| lost())?,
@@ -281,13 +300,8 @@ fn listener_of(root: Tid) -> Result<Listener, RunError> {
     }
     let regs = ptrace::registers(root).map_err(|Gone| lost())?;
     let value = regs.argument(0) as i32;
-    match Report::from_word(regs.argument(1)) {
-        Some(Report::Listening) => {}
-        _ => {
-            return Err(RunError::NoFilter {
-                text: HostError::new(value).to_string(),
-            });
-        }
+    if Report::from_word(regs.argument(1)) != Some(Report::Listening) {
+        return Err(lost());
     }
     let task = descriptor::open_task(root).map_err(host("pidfd_open"))?;
     let listener = descriptor::take(task.as_fd(), value).map_err(host("pidfd_getfd"))?;

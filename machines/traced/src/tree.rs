@@ -15,6 +15,7 @@ use crate::files::Files;
 use crate::halt::{Halt, Next};
 use crate::memory::{Frozen, Memory};
 use crate::pool::{Job, Pool, Ticket};
+use crate::run::StatsPolicy;
 use crate::space::Shared;
 use crate::stats::{ProcessStats, TreeStats};
 use crate::sys::signal::{Answered, Inherited, kill};
@@ -63,6 +64,7 @@ pub(crate) struct Tree {
     pub(crate) requests: HashMap<Ticket, Awaited>,
     ending: Option<i32>,
     stats: TreeStats,
+    pub(crate) stats_policy: StatsPolicy,
     /// On which CPUs it runs, as long as it has not chosen any itself.
     pub(crate) together: Option<Together>,
 }
@@ -100,6 +102,7 @@ impl Tree {
             requests: HashMap::new(),
             ending: None,
             stats: TreeStats::default(),
+            stats_policy: StatsPolicy::Keep,
             together: None,
         }
     }
@@ -417,6 +420,9 @@ impl Tree {
 
     /// Keeps what was counted of a program that ends.
     pub(crate) fn note_stats(&mut self, process: &Process) {
+        if self.stats_policy == StatsPolicy::Drop {
+            return;
+        }
         let memory = process.memory();
         let counts = process.counts.get();
         self.stats.processes.push(ProcessStats {

@@ -12,8 +12,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 pub(crate) enum Report {
     /// It is under the filter; the first argument is the listener's number in its table.
     Listening,
-    /// It could not come under the filter; the first argument is the errno.
-    NoFilter,
     /// No candidate could be executed; the first argument is the errno.
     NoProgram,
 }
@@ -23,8 +21,7 @@ impl Report {
     pub(crate) fn from_word(word: u64) -> Option<Self> {
         match word {
             1 => Some(Self::Listening),
-            2 => Some(Self::NoFilter),
-            3 => Some(Self::NoProgram),
+            2 => Some(Self::NoProgram),
             _ => None,
         }
     }
@@ -32,8 +29,7 @@ impl Report {
     fn word(self) -> u64 {
         match self {
             Self::Listening => 1,
-            Self::NoFilter => 2,
-            Self::NoProgram => 3,
+            Self::NoProgram => 2,
         }
     }
 }
@@ -142,7 +138,9 @@ fn become_program(
             // SAFETY: a number of this process.
             unsafe { libc::close(listener) };
         }
-        Err(error) => report(error.raw() as u64, Report::NoFilter),
+        // Without the filter no report is heard: the status tells.
+        // SAFETY: ends the process and runs nothing of it.
+        Err(error) => unsafe { libc::_exit(error.raw()) },
     }
     let errno = execute(&launch.candidates, arguments, environment);
     report(errno as u64, Report::NoProgram);
