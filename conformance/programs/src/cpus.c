@@ -15,6 +15,11 @@ static void say(const char *when) {
     memset(&set, 0xff, sizeof set);
     long bytes = syscall(SYS_sched_getaffinity, 0, sizeof set, &set);
     int untouched = ((unsigned char *)&set)[bytes] == 0xff;
+    char line[256];
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status))
+        if (!strncmp(line, "Cpus_allowed", 12)) printf("%s", line);
+    if (status) fclose(status);
     printf("%s: %ld bytes, %d CPUs, rest untouched %d\n", when, bytes,
            CPU_COUNT_S(bytes, &set), untouched);
 }

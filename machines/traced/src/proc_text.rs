@@ -6,6 +6,9 @@ use std::fmt::Write;
 use addr::{PAGE_SHIFT, VirtAddr, VmFlags};
 use mm::{Force, Mm, MmStats};
 
+use crate::host_maps::contents;
+use crate::sys::Tid;
+
 /// The names of these files.
 pub(crate) const NAMES: [&str; 8] = [
     "maps",
@@ -33,6 +36,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) mm: &'a Mm,
     /// What else it believes of itself.
     pub(crate) beliefs: Beliefs,
+    /// While the tree is kept on one CPU: a task that is not, and may use those that the tree may.
+    pub(crate) at_large: Option<Tid>,
 }
 
 /// What a thread believes where the host was told something else. Signals are sets of the two.
@@ -93,6 +98,10 @@ fn text_pages(mm: &Mm) -> u64 {
 fn status(subject: &Subject<'_>, host: &str) -> String {
     let stats = subject.mm.stats();
     let text_pages = text_pages(subject.mm).min(stats.pages.exec);
+    let at_large = subject
+        .at_large
+        .map(|task| contents(&format!("/proc/{task}/status")));
+    let at_large = String::from_utf8_lossy(at_large.as_deref().unwrap_or_default());
     let mut text = String::with_capacity(host.len());
     for line in host.lines() {
         let Some((name, word)) = line.split_once(":\t") else {
@@ -114,6 +123,12 @@ fn status(subject: &Subject<'_>, host: &str) -> String {
             ("SigBlk", _) => writeln!(text, "{name}:\t{:016x}", set | believed.blocked),
             ("SigIgn", _) => writeln!(text, "{name}:\t{:016x}", set | believed.ignored),
             ("NoNewPrivs", _) => writeln!(text, "{name}:\t{}", u8::from(believed.no_new_privs)),
+            ("Cpus_allowed" | "Cpus_allowed_list", _) => {
+                let mut lines = at_large.lines();
+                let own =
+                    lines.find(|other| other.split_once(":\t").is_some_and(|at| at.0 == name));
+                writeln!(text, "{}", own.unwrap_or(line))
+            }
             ("TracerPid" | "Seccomp" | "Seccomp_filters", _) => writeln!(text, "{name}:\t0"),
             _ => writeln!(text, "{line}"),
         };

@@ -367,6 +367,13 @@ impl Tree {
         }
     }
 
+    /// While the tree is kept on one CPU: a task that may use all that the tree may, since it was there
+    /// before.
+    pub(crate) fn task_at_large(&self) -> Option<Tid> {
+        let together = self.together.as_ref()?;
+        together.believed().map(|_| self.bell)
+    }
+
     /// Stops have been counted for a while: all threads, and who makes host calls for them, may have
     /// to run elsewhere.
     fn on_period(&mut self) {

@@ -90,7 +90,7 @@ fn is_close_on_exec(tid: Tid, number: u32) -> bool {
 }
 
 /// Our text for what the descriptor leads to; `None` when that is none of ours.
-fn text_of(tree: &mut Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
+fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
     let task = descriptor::open_task(thread.tid).ok()?;
     let file = descriptor::take(task.as_fd(), number as i32).ok()?;
     if descriptor::filesystem_kind(file.as_fd()).ok()? != PROC_SUPER_MAGIC {
@@ -100,10 +100,6 @@ fn text_of(tree: &mut Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
     let path = path.to_str()?;
     let mut parts = path.rsplit('/');
     let name = parts.next()?;
-    if name == "status" {
-        // It says which CPUs the task may use.
-        tree.part(thread.tid);
-    }
     let tid = Tid::new(parts.next()?.parse().ok()?);
     let subject = if tid == thread.tid {
         Some(thread)
@@ -118,6 +114,7 @@ fn text_of(tree: &mut Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
     let subject = proc_text::Subject {
         mm: &memory.mm,
         beliefs: subject.map(beliefs_of).unwrap_or_default(),
+        at_large: tree.task_at_large(),
     };
     proc_text::of(name, &subject, || host_text(file.into()))
 }
