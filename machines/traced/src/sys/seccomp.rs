@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "seccomp is a host call with raw pointers")]
 
 use super::HostError;
+use super::signal::undisturbed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What the filter does with a call.
@@ -243,8 +244,12 @@ pub(crate) struct Asking<'a> {
 impl Asking<'_> {
     /// Gives the task a duplicate of `descriptor`; its call returns the number. When the task's
     /// table has no room its call fails with the same errno.
+    ///
+    /// The answer is sent by itself. Sent along with the descriptor it would be taken for given when
+    /// something breaks off our call before the task has woken: its call would return 0, and nothing
+    /// be there. And no signal is let in, or so many could come that the task never wakes in time.
     pub(crate) fn give(self, descriptor: BorrowedFd<'_>, place: Place) -> Result<u32, HostError> {
-        let (newfd, set, close_on_exec) = match place {
+        let (newfd, flags, close_on_exec) = match place {
             Place::Lowest { close_on_exec } => (0, 0, close_on_exec),
             Place::At(number, close_on_exec) => {
                 (number, libc::SECCOMP_ADDFD_FLAG_SETFD as u32, close_on_exec)
@@ -252,7 +257,7 @@ impl Asking<'_> {
         };
         let request = libc::seccomp_notif_addfd {
             id: self.id,
-            flags: libc::SECCOMP_ADDFD_FLAG_SEND as u32 | set,
+            flags,
             srcfd: descriptor.as_raw_fd() as u32,
             newfd,
             newfd_flags: if close_on_exec {
@@ -261,42 +266,54 @@ impl Asking<'_> {
                 0
             },
         };
-        // SAFETY: the structure is of the size that the request reads.
-        let number = unsafe {
-            libc::ioctl(
-                self.listener.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_ADDFD as libc::c_ulong,
-                &raw const request,
-            )
+        let add = || {
+            // SAFETY: the structure is of the size that the request reads.
+            unsafe {
+                libc::ioctl(
+                    self.listener.as_raw_fd(),
+                    libc::SECCOMP_IOCTL_NOTIF_ADDFD as libc::c_ulong,
+                    &raw const request,
+                )
+            }
         };
-        if number < 0 {
-            let error = HostError::last();
-            self.refuse(error)?;
-            return Err(error);
-        }
-        Ok(number as u32)
+        let added = undisturbed(|| uninterrupted(add));
+        let answer = added.map_or_else(|error| (0, -error.raw()), |number| (number.into(), 0));
+        self.answer(answer)?;
+        added.map(|number| number as u32)
     }
 
-    /// Lets the call fail with `error`; the answer is an error when the task is gone.
-    fn refuse(&self, error: HostError) -> Result<(), HostError> {
+    /// Lets the call return a value, or fail with an error; ours is an error when the task is gone.
+    fn answer(&self, (val, error): (i64, i32)) -> Result<(), HostError> {
         let response = libc::seccomp_notif_resp {
             id: self.id,
-            val: 0,
-            error: -error.raw(),
+            val,
+            error,
             flags: 0,
         };
-        // SAFETY: the structure is of the size that the request reads.
-        let sent = unsafe {
-            libc::ioctl(
-                self.listener.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_SEND as libc::c_ulong,
-                &raw const response,
-            )
-        };
-        if sent < 0 {
-            Err(HostError::last())
-        } else {
-            Ok(())
+        let sent = uninterrupted(|| {
+            // SAFETY: the structure is of the size that the request reads.
+            unsafe {
+                libc::ioctl(
+                    self.listener.as_raw_fd(),
+                    libc::SECCOMP_IOCTL_NOTIF_SEND as libc::c_ulong,
+                    &raw const response,
+                )
+            }
+        });
+        sent.map(drop)
+    }
+}
+
+/// Makes a host call again while signals break it off.
+fn uninterrupted(mut call: impl FnMut() -> libc::c_int) -> Result<libc::c_int, HostError> {
+    loop {
+        let answer = call();
+        if answer >= 0 {
+            return Ok(answer);
+        }
+        let error = HostError::last();
+        if error.raw() != libc::EINTR {
+            return Err(error);
         }
     }
 }

@@ -39,6 +39,23 @@ pub(crate) fn queue_to_thread(process: Tid, thread: Tid, signal: i32, info: &Sig
     };
 }
 
+/// Does `work` while no signal comes to this thread but those that end or stop it at once.
+pub(crate) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: 1. zeroes are a set of signals. 2. both sets outlive the calls, which store to them or
+    // read them.
+    let before = unsafe {
+        let mut all: libc::sigset_t = core::mem::zeroed();
+        let mut before: libc::sigset_t = core::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before);
+        before
+    };
+    let result = work();
+    // SAFETY: the set outlives the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, core::ptr::null_mut()) };
+    result
+}
+
 static IGNORED_SIGPIPE: AtomicBool = AtomicBool::new(false);
 
 /// Runs before `main`: the runtime of Rust ignores SIGPIPE, and a program that is started inherits
