@@ -22,6 +22,7 @@ impl Tree {
             thread.pending_owned = caller.pending_owned;
             thread.handed_over = caller.handed_over;
             thread.no_new_privs = caller.no_new_privs;
+            thread.nr_filters = caller.nr_filters;
         }
         let before = process.memory();
         for tid in [former, thread.tid] {

@@ -7,7 +7,7 @@
 use crate::stub;
 use crate::sys::descriptor;
 use crate::sys::ptrace::{self, Regs};
-use crate::sys::seccomp::{Cookie, INSTALL_CALL, Listener, Place};
+use crate::sys::seccomp::{Cookie, Doom, INSTALL_CALL, Listener, Place};
 use crate::sys::signal::{kill, stop_thread};
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, memory};
@@ -36,6 +36,11 @@ impl Workshop {
             stub,
             arena: arena.try_clone_to_owned()?,
         })
+    }
+
+    /// The arguments of the install call that let the kernel do this to its caller.
+    pub(crate) fn dooming(&self, doom: Doom) -> [u64; 6] {
+        [self.cookie.word(), doom as u64, 0, 0, 0, 0]
     }
 
     /// Serves a task that has just been resumed into the install call, until it stops as `wanted`.

@@ -17,6 +17,7 @@
 //! | `transfer` | how much of a large buffer a call can fill |
 //! | `in_flight` | what the calls that threads are in name, to keep it ready |
 //! | `signals`, `actions`, `pending`, `calls/mask`, `calls/consume` | the two signals that Recto owns |
+//! | `calls/filter` | seccomp filters of programs: their refusals become questions to the tracer |
 //! | `space`, `held`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
 //! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
 //! | `proc_text` | the files of `/proc/PID` that speak of memory |

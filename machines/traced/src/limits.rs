@@ -40,14 +40,19 @@ pub(crate) fn refresh(limits: &Limits, tid: Tid) {
 /// Whether the process has CAP_IPC_LOCK.
 fn lock_right(tid: Tid) -> LockRight {
     const CAP_IPC_LOCK: u32 = 14;
+    match has_capability(tid, CAP_IPC_LOCK) {
+        true => LockRight::Any,
+        false => LockRight::Limited,
+    }
+}
+
+/// Whether a task has a capability.
+pub(crate) fn has_capability(tid: Tid, number: u32) -> bool {
     let status = contents(&format!("/proc/{tid}/status"));
     let status = String::from_utf8_lossy(&status);
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    match bits.is_some_and(|bits| bits & (1 << CAP_IPC_LOCK) != 0) {
-        true => LockRight::Any,
-        false => LockRight::Limited,
-    }
+    bits.is_some_and(|bits| bits & (1 << number) != 0)
 }
 
 /// `vm.mmap_min_addr` of the host, as it was when it was asked first.

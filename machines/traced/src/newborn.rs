@@ -111,6 +111,7 @@ fn born(tree: &mut Tree, thread: &mut Thread, child: Tid) {
     let mut newborn = Thread::new(child, &process, Phase::Running);
     newborn.blocked_owned = thread.blocked_owned;
     newborn.no_new_privs = thread.no_new_privs;
+    newborn.nr_filters = thread.nr_filters;
     newborn.clear_tid_at = fork.clear_tid_at;
     let is_thread = fork.kind == Kin::Thread;
     if !is_thread {

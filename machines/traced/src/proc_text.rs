@@ -53,6 +53,8 @@ pub(crate) struct Beliefs {
     pub(crate) ignored: u64,
     /// Whether a signal has stopped it. Recto may just have stopped it too, which it knows nothing of.
     pub(crate) stopped: bool,
+    /// How many filters it is under.
+    pub(crate) nr_filters: u32,
     /// Whether it may gain no rights.
     pub(crate) no_new_privs: bool,
 }
@@ -129,7 +131,12 @@ fn status(subject: &Subject<'_>, host: &str) -> String {
                     lines.find(|other| other.split_once(":\t").is_some_and(|at| at.0 == name));
                 writeln!(text, "{}", own.unwrap_or(line))
             }
-            ("TracerPid" | "Seccomp" | "Seccomp_filters", _) => writeln!(text, "{name}:\t0"),
+            ("TracerPid", _) => writeln!(text, "{name}:\t0"),
+            ("Seccomp", _) => {
+                let mode = 2 * u32::from(believed.nr_filters > 0);
+                writeln!(text, "{name}:\t{mode}")
+            }
+            ("Seccomp_filters", _) => writeln!(text, "{name}:\t{}", believed.nr_filters),
             _ => writeln!(text, "{line}"),
         };
     }

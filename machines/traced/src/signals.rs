@@ -10,6 +10,7 @@ use std::rc::Rc;
 use addr::Access;
 use mm::MmFlags;
 
+use crate::calls::filter;
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
 use crate::ready;
@@ -62,6 +63,9 @@ pub(crate) fn on_signal(tree: &mut Tree, thread: &mut Thread, signal: i32) -> Re
         } else if blocked && !thread.doomed {
             return end_by_blocked(thread, signal);
         }
+    }
+    if signal == libc::SIGSYS {
+        filter::trap(thread)?;
     }
     enter_handler(thread, signal)
 }
@@ -160,7 +164,7 @@ pub(crate) fn in_handler(thread: &mut Thread, before: u64) -> Result<(), Halt> {
 
 /// A signal ends the program. If that does not let itself be dumped, the host is told now: not
 /// before, since it would keep Recto out too.
-fn without_core(thread: &Thread, signal: i32) {
+pub(crate) fn without_core(thread: &Thread, signal: i32) {
     let memory = thread.memory();
     if DUMPING & signal_bit(signal) != 0 && !memory.mm.flags().contains(MmFlags::DUMPABLE) {
         memory.space.set_dumpable(Dumpable::No);

@@ -8,6 +8,7 @@ use addr::{Access, Errno, VirtRange};
 use mm::{MmUser, Pins};
 
 use crate::actions::Actions;
+use crate::calls::filter::Borrowed;
 use crate::calls::process_vm::Copying;
 use crate::in_flight::Named;
 use crate::memory::Memory;
@@ -16,6 +17,7 @@ use crate::pool::Ticket;
 use crate::space::Space;
 use crate::stats::Running;
 use crate::sys::Tid;
+use crate::sys::ptrace::Regs;
 use crate::sys::wait::Stop;
 
 /// A process: threads that came and go together.
@@ -133,6 +135,8 @@ pub(crate) enum OnReturn {
     Limits,
     /// What the thread is allowed may have changed.
     Rights,
+    /// It has a filter of its own, if the call succeeded.
+    Filtered(Borrowed),
     /// Its personality may be another.
     Personality(u32),
     /// While it was in the call the host blocked for it what the program blocks.
@@ -212,6 +216,10 @@ pub(crate) struct Thread {
     pub(crate) in_stub: bool,
     /// Whether it may gain no rights, by its own word: Recto may have said so of the whole tree.
     pub(crate) no_new_privs: bool,
+    /// How many filters of its own it is under.
+    pub(crate) nr_filters: u32,
+    /// The call that a filter sends it SIGSYS for, and the filter's word.
+    pub(crate) trapped: Option<(Regs, u32)>,
     /// Its alternate signal stack, if it has one.
     pub(crate) alternate_stack: Option<(u64, u64)>,
     /// Where the kernel clears its number when it ends.
@@ -241,6 +249,8 @@ impl Thread {
             doomed: false,
             in_stub: false,
             no_new_privs: false,
+            nr_filters: 0,
+            trapped: None,
             alternate_stack: None,
             clear_tid_at: 0,
             robust_list: 0,

@@ -10,6 +10,7 @@ use mm::fault::Fault;
 
 use crate::actions::Actions;
 use crate::adopt::{self, Materials, Unadoptable};
+use crate::calls::filter::Refusals;
 use crate::errands::Errand;
 use crate::files::Files;
 use crate::halt::{Halt, Next};
@@ -56,6 +57,8 @@ pub(crate) struct Tree {
     pub(crate) threads: HashMap<Tid, Thread>,
     /// Newborns that stopped before their maker's event came.
     pub(crate) early: Vec<Tid>,
+    /// What filters of programs say.
+    pub(crate) refusals: Refusals,
     bell: Tid,
     pub(crate) root: Tid,
     root_end: Option<End>,
@@ -90,6 +93,7 @@ impl Tree {
             files: Files::new(&shared.devices),
             threads: HashMap::new(),
             early: Vec::new(),
+            refusals: Refusals::default(),
             bell,
             root,
             root_end: None,

@@ -5,6 +5,7 @@ pub(crate) mod table;
 mod affinity;
 mod birth;
 mod consume;
+pub(crate) mod filter;
 mod futex;
 mod mask;
 mod memory;
@@ -75,6 +76,9 @@ pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     if regs.instruction().wrapping_sub(stub) < crate::stub::BYTES {
         return signals::refuse_stub(thread, regs);
     }
+    if let Some(refusal) = filter::refusal(tree, thread)? {
+        return filter::refuse(tree, thread, regs, refusal);
+    }
     thread.process.count(|counts| counts.calls += 1);
     let memory = thread.memory();
     let number = usize::try_from(regs.call_number()).unwrap_or(usize::MAX);
@@ -138,8 +142,8 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
             Ok(Answer::Go(Next::ToCallEdge))
         }
         Verb::Signalfd => consume::see_signalfd(call),
-        Verb::Prctl => prctl::see(call),
-        Verb::Seccomp => Ok(prctl::see_seccomp(call)),
+        Verb::Prctl => prctl::see(tree, call),
+        Verb::Seccomp => prctl::see_seccomp(tree, call),
         Verb::Personality => Ok(prctl::see_personality(call)),
         Verb::ProcessVmRead | Verb::ProcessVmWrite => process_vm::see(tree, call, verb),
         Verb::SetAffinity => {
@@ -211,6 +215,7 @@ fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, 
             rights_changed(tree, thread);
             Ok(Next::Resume)
         }
+        OnReturn::Filtered(borrowed) => filter::installed(tree, thread, &borrowed),
         OnReturn::Personality(wanted) => {
             prctl::personality_changed(thread, wanted)?;
             Ok(Next::Resume)

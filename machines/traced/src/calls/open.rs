@@ -130,6 +130,7 @@ fn beliefs_of(thread: &Thread) -> proc_text::Beliefs {
         blocked: thread.blocked_owned,
         ignored: ignored(libc::SIGSEGV) | ignored(libc::SIGBUS),
         stopped: matches!(thread.phase, Phase::GroupStopped),
+        nr_filters: thread.nr_filters,
         no_new_privs: thread.no_new_privs,
     }
 }

@@ -5,13 +5,14 @@ use addr::{Errno, VirtAddr};
 use mm::MmFlags;
 
 use super::operand::Flow::{self, In, Out};
-use super::{Answer, Call};
+use super::{Answer, Call, filter};
 use crate::halt::{Halt, Next};
 use crate::memory::Memory;
 use crate::ready;
 use crate::space::Dumpable;
 use crate::sys::ptrace;
 use crate::thread::{OnReturn, Phase, Thread};
+use crate::tree::Tree;
 
 const PR_SET_VMA: i32 = 0x5356_4d41;
 const PR_GET_AUXV: i32 = 0x4155_5856;
@@ -21,7 +22,7 @@ const PR_SET_MDWE: i32 = 65;
 const PR_GET_MDWE: i32 = 66;
 
 /// Sees to prctl: what it names depends on the option.
-pub(super) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
+pub(super) fn see(tree: &mut Tree, call: &mut Call<'_>) -> Result<Answer, Halt> {
     let (flow, argument, bytes): (Flow, usize, u64) = match call.int(0) {
         PR_SET_VMA => return set_vma(call),
         PR_SET_MDWE => return Ok(set_mdwe(call)),
@@ -35,8 +36,11 @@ pub(super) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
         libc::PR_SET_MM => return Ok(Errno::EPERM.into()),
         // The word that it names would be read at every call.
         PR_SET_SYSCALL_USER_DISPATCH => return Ok(Errno::EINVAL.into()),
+        libc::PR_SET_SECCOMP if call.argument(1) == u64::from(libc::SECCOMP_MODE_FILTER) => {
+            return filter::install(tree, call, 0);
+        }
         libc::PR_SET_SECCOMP => return Ok(Errno::EINVAL.into()),
-        libc::PR_GET_SECCOMP => return Ok(Answer::Return(0)),
+        libc::PR_GET_SECCOMP => return Ok(Answer::Return(seccomp_mode(call.thread))),
         libc::PR_SET_NO_NEW_PRIVS if is_well_formed(call) => {
             call.thread.no_new_privs = true;
             return Ok(Answer::Run);
@@ -153,12 +157,21 @@ fn mdwe(call: &Call<'_>) -> Answer {
     }
 }
 
-/// seccomp: no filter can be installed, as with a kernel that was built without them. A keeper would
-/// be under it too, and so would every call that Recto lets a task make.
-pub(super) fn see_seccomp(call: &Call<'_>) -> Answer {
+/// The mode that a thread is in by its own doing (`prctl_get_seccomp`).
+fn seccomp_mode(thread: &Thread) -> i64 {
+    match thread.nr_filters {
+        0 => 0,
+        _ => i64::from(libc::SECCOMP_MODE_FILTER),
+    }
+}
+
+/// seccomp. The strict mode is refused, as for every task that is under a filter.
+pub(super) fn see_seccomp(tree: &mut Tree, call: &mut Call<'_>) -> Result<Answer, Halt> {
+    let flags = call.argument(1);
     match call.argument(0) as u32 {
-        libc::SECCOMP_SET_MODE_STRICT | libc::SECCOMP_SET_MODE_FILTER => Errno::EINVAL.into(),
-        _ => Answer::Run,
+        libc::SECCOMP_SET_MODE_STRICT => Ok(Errno::EINVAL.into()),
+        libc::SECCOMP_SET_MODE_FILTER => filter::install(tree, call, flags),
+        _ => Ok(Answer::Run),
     }
 }
 

@@ -194,6 +194,22 @@ impl SignalInfo {
         Self(unsafe { core::mem::transmute::<FaultFields, libc::siginfo_t>(fields) })
     }
 
+    /// The same SIGSYS, about another call and with another word of the filter.
+    pub(crate) fn of_call(&self, number: i32, data: u32) -> Self {
+        const ERRNO: usize = 4;
+        const NUMBER: usize = 24;
+        let mut bytes = self.to_bytes();
+        for (at, value) in [(ERRNO, data as i32), (NUMBER, number)] {
+            if let Some(place) = bytes.get_mut(at..at + 4) {
+                place.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        // SAFETY: every field of siginfo_t is an integer, so any bytes are one.
+        Self(unsafe {
+            core::mem::transmute::<[u8; size_of::<libc::siginfo_t>()], libc::siginfo_t>(bytes)
+        })
+    }
+
     /// The same, as a task may send it to another (`SI_QUEUE`).
     pub(crate) fn queued(&self) -> Self {
         let mut info = *self;

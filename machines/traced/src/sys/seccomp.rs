@@ -29,6 +29,18 @@ impl Verdict {
 /// The number of the call that installs a descriptor: no call of Linux.
 pub(crate) const INSTALL_CALL: i64 = 0x5ec7;
 
+/// What becomes of a task that makes the install call with this as its second argument: what a filter
+/// of its own had for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// Its process dies of SIGSYS.
+    KillProcess = 1,
+    /// It dies of SIGSYS.
+    KillThread = 2,
+    /// It gets SIGSYS.
+    Trap = 3,
+}
+
 /// The secret that the install call carries, so that a program cannot make it.
 #[derive(Clone, Copy)]
 pub(crate) struct Cookie(u64);
@@ -68,6 +80,7 @@ const NR_OFFSET: u32 = 0;
 const ARCH_OFFSET: u32 = 4;
 const ARGUMENT_LOW: u32 = 16;
 const ARGUMENT_HIGH: u32 = 20;
+const SECOND_ARGUMENT_LOW: u32 = 24;
 const ARCH_X86_64: u32 = 0xc000_003e;
 
 fn statement(code: u32, k: u32) -> libc::sock_filter {
@@ -128,11 +141,18 @@ impl Filter {
             load(NR_OFFSET),
             jump(libc::BPF_JEQ, u32::MAX, 0, 1),
             answer(libc::SECCOMP_RET_TRACE),
-            jump(libc::BPF_JEQ, INSTALL_CALL as u32, 0, 6),
+            jump(libc::BPF_JEQ, INSTALL_CALL as u32, 0, 13),
             load(ARGUMENT_LOW),
-            jump(libc::BPF_JEQ, cookie.0 as u32, 0, 3),
+            jump(libc::BPF_JEQ, cookie.0 as u32, 0, 10),
             load(ARGUMENT_HIGH),
-            jump(libc::BPF_JEQ, (cookie.0 >> 32) as u32, 0, 1),
+            jump(libc::BPF_JEQ, (cookie.0 >> 32) as u32, 0, 8),
+            load(SECOND_ARGUMENT_LOW),
+            jump(libc::BPF_JEQ, Doom::KillProcess as u32, 0, 1),
+            answer(libc::SECCOMP_RET_KILL_PROCESS),
+            jump(libc::BPF_JEQ, Doom::KillThread as u32, 0, 1),
+            answer(libc::SECCOMP_RET_KILL_THREAD),
+            jump(libc::BPF_JEQ, Doom::Trap as u32, 0, 1),
+            answer(libc::SECCOMP_RET_TRAP),
             answer(libc::SECCOMP_RET_USER_NOTIF),
             answer(libc::SECCOMP_RET_TRACE),
         ];
