@@ -1,17 +1,16 @@
-//! Random cases on the host kernel and on the machine `soft`: what one shows, the other shows.
+//! Random cases on the host kernel and on each machine: what one shows, the others show.
 #![cfg(feature = "soft")]
 
 use std::env;
 use std::sync::Arc;
 
 use conformance::generate;
-use conformance::host::Host;
+use conformance::host::{Host, Traced};
+use conformance::program;
 use conformance::soft::Soft;
 use conformance::subject::Runner;
 use conformance::suite;
 
-/// Cases in a run that says nothing else.
-const CASES: u64 = 150;
 fn number(name: &str, default: u64) -> u64 {
     env::var(name)
         .ok()
@@ -20,19 +19,36 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Seeded and bounded; the shortest form of a difference is printed as a case.
-// inv: 14, 19, 45
-#[test]
-fn random_cases_show_the_same_on_host_and_soft() {
+fn compare(ours: &Arc<dyn Runner>, nr_cases: u64) {
     let host: Arc<dyn Runner> = Arc::new(Host::new(env!("CARGO_BIN_EXE_conformance")));
-    if let Some(why) = host.unavailable() {
+    if let Some(why) = host.unavailable().or_else(|| ours.unavailable()) {
         suite::say(&format!("skipped: {why}"));
         return;
     }
-    let soft: Arc<dyn Runner> = Arc::new(Soft::new());
     let first = number("SEED", 1);
-    for seed in first..first + number("CASES", CASES) {
-        if let Some((difference, case)) = generate::parted(&host, &soft, seed) {
+    for seed in first..first + number("CASES", nr_cases) {
+        if let Some((difference, case)) = generate::parted(&host, ours, seed) {
             panic!("seed {seed}: {difference}\n{}", generate::written(&case));
         }
+    }
+}
+
+// inv: 14, 19, 45
+#[test]
+fn random_cases_show_the_same_on_host_and_soft() {
+    let soft: Arc<dyn Runner> = Arc::new(Soft::new());
+    compare(&soft, 150);
+}
+
+// row: S12
+#[test]
+fn random_cases_show_the_same_on_host_and_traced() {
+    match program::recto() {
+        Ok(recto) => {
+            let agent = env!("CARGO_BIN_EXE_conformance");
+            let traced: Arc<dyn Runner> = Arc::new(Traced::new(recto, agent));
+            compare(&traced, 60);
+        }
+        Err(why) => suite::say(&format!("skipped: {why}")),
     }
 }
