@@ -150,6 +150,7 @@ fn process_for(thread: &Thread, child: Tid, fork: &Fork, memory: &Rc<Memory>) ->
     };
     *process.owned.borrow_mut() = *thread.process.owned.borrow();
     process.has_signalfd.set(thread.process.has_signalfd.get());
+    process.has_mem_file.set(thread.process.has_mem_file.get());
     process
 }
 

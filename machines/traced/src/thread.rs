@@ -39,6 +39,8 @@ pub(crate) struct Process {
     pub(crate) pending: RefCell<Pending>,
     /// Whether it has had a descriptor that reads one of the two.
     pub(crate) has_signalfd: Cell<bool>,
+    /// Whether it has had a descriptor of some program's memory.
+    pub(crate) has_mem_file: Cell<bool>,
 }
 
 impl Process {
@@ -53,6 +55,7 @@ impl Process {
             owned: RefCell::new(Actions::default()),
             pending: RefCell::new(Pending::default()),
             has_signalfd: Cell::new(false),
+            has_mem_file: Cell::new(false),
         })
     }
 

@@ -8,6 +8,7 @@ mod consume;
 pub(crate) mod filter;
 mod futex;
 mod mask;
+mod mem_file;
 mod memory;
 mod open;
 pub(crate) mod prctl;
@@ -99,6 +100,10 @@ pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
         Some(Plan::Pass) => Answer::Run,
         Some(Plan::Fail(errno)) => Answer::Return(-i64::from(*errno)),
         None => Answer::Return(Errno::ENOSYS.as_return()),
+    };
+    let answer = match answer {
+        Answer::Run => mem_file::see(tree, &mut call)?,
+        other => other,
     };
     let answer = match answer {
         Answer::Run => consume::see(&mut call)?,

@@ -3,13 +3,15 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 use super::table::Verb;
-use super::{Answer, Call};
+use super::{Answer, Call, mem_file};
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
+use crate::memory::Memory;
 use crate::sys::seccomp::Place;
 use crate::sys::{Tid, descriptor, ptrace};
 use crate::thread::{OnReturn, Phase, Resized, Thread};
@@ -55,6 +57,7 @@ fn may_be_ours(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     proc_text::NAMES
         .iter()
+        .chain([&mem_file::NAME])
         .any(|known| known.as_bytes() == name)
 }
 
@@ -65,7 +68,13 @@ pub(crate) fn on_opened(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
     let Ok(number) = u32::try_from(regs.result()) else {
         return Ok(Next::Resume);
     };
-    let Some(text) = text_of(tree, thread, number) else {
+    let Some(opened) = opened(tree, thread, number as i32) else {
+        return Ok(Next::Resume);
+    };
+    if opened.name == mem_file::NAME {
+        thread.process.has_mem_file.set(true);
+    }
+    let Some(text) = text_of(tree, opened) else {
         return Ok(Next::Resume);
     };
     let name = CString::from(c"recto-text");
@@ -89,17 +98,30 @@ fn is_close_on_exec(tid: Tid, number: u32) -> bool {
     bits & libc::O_CLOEXEC != 0
 }
 
-/// Our text for what the descriptor leads to; `None` when that is none of ours.
-fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
+/// A file of `/proc/PID` that a descriptor leads to.
+#[derive(Debug)]
+pub(super) struct Opened<'t> {
+    /// The file.
+    pub(super) file: OwnedFd,
+    /// The last part of its name.
+    pub(super) name: String,
+    /// The thread that it is about, if that still is.
+    subject: Option<&'t Thread>,
+    /// The memory that it is about.
+    pub(super) memory: Rc<Memory>,
+}
+
+/// What the descriptor of a thread leads to; `None` when that is no file about a program of ours.
+pub(super) fn opened<'t>(tree: &'t Tree, thread: &'t Thread, number: i32) -> Option<Opened<'t>> {
     let task = descriptor::open_task(thread.tid).ok()?;
-    let file = descriptor::take(task.as_fd(), number as i32).ok()?;
+    let file = descriptor::take(task.as_fd(), number).ok()?;
     if descriptor::filesystem_kind(file.as_fd()).ok()? != PROC_SUPER_MAGIC {
         return None;
     }
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
     let path = path.to_str()?;
     let mut parts = path.rsplit('/');
-    let name = parts.next()?;
+    let name = parts.next()?.to_owned();
     let tid = Tid::new(parts.next()?.parse().ok()?);
     let subject = if tid == thread.tid {
         Some(thread)
@@ -111,12 +133,22 @@ fn text_of(tree: &Tree, thread: &Thread, number: u32) -> Option<Vec<u8>> {
         Some(subject) => subject.memory(),
         None => is_own_process.then(|| thread.memory())?,
     };
+    Some(Opened {
+        file,
+        name,
+        subject,
+        memory,
+    })
+}
+
+/// Our text for a file; `None` for one that is not ours.
+fn text_of(tree: &Tree, opened: Opened<'_>) -> Option<Vec<u8>> {
     let subject = proc_text::Subject {
-        mm: &memory.mm,
-        beliefs: subject.map(beliefs_of).unwrap_or_default(),
+        mm: &opened.memory.mm,
+        beliefs: opened.subject.map(beliefs_of).unwrap_or_default(),
         at_large: tree.task_at_large(),
     };
-    proc_text::of(name, &subject, || host_text(file.into()))
+    proc_text::of(&opened.name, &subject, || host_text(opened.file.into()))
 }
 
 fn beliefs_of(thread: &Thread) -> proc_text::Beliefs {
