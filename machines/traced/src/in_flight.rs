@@ -85,9 +85,14 @@ impl InFlight {
         !self.disturbed.is_empty()
     }
 
-    /// What has to be looked at again.
+    /// What has to be looked at again, each once. Else what cannot be made ready, and is disturbed by
+    /// every try, would be tried twice as often after each stop.
     pub(crate) fn take_disturbed(&mut self) -> Vec<Named> {
-        std::mem::take(&mut self.disturbed)
+        let mut disturbed = std::mem::take(&mut self.disturbed);
+        let writes = |named: &Named| named.access == Access::Write;
+        disturbed.sort_unstable_by_key(|named| (named.start, named.end, writes(named)));
+        disturbed.dedup();
+        disturbed
     }
 
     /// The spans between 0 and the end of all addresses that no call names a page of, and that are

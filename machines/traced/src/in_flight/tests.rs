@@ -27,6 +27,24 @@ fn what_calls_name_is_disturbed_in_part() {
     assert!(!calls.is_disturbed());
 }
 
+/// However often it is taken away, and whoever names it.
+#[test]
+fn what_is_disturbed_again_and_again_is_looked_at_once() {
+    let mut calls = InFlight::default();
+    for tid in [ONE, TWO] {
+        calls.name(tid, write(0x1000, 0x2000));
+        calls.name(tid, write(0x3000, 0x4000));
+    }
+    for _ in 0..20 {
+        for named in calls.take_disturbed() {
+            calls.disturb(named.start, named.end);
+        }
+        calls.disturb(0, u64::MAX);
+    }
+    let once = [write(0x1000, 0x2000), write(0x3000, 0x4000)];
+    assert_eq!(calls.take_disturbed(), once);
+}
+
 /// Room is made around whole pages that calls name.
 // row: S12
 #[test]
