@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, MIB = 1 << 20 };
@@ -119,7 +120,39 @@ static void long_stream(void)
             break;
         total += (size_t)got;
     }
+    wait(NULL);
     printf("long stream: %zu %d\n", total, memchr(buffer, 0, total) == NULL);
+}
+
+/* One write of more zeroes, all of them untouched, than a host has areas for pages. */
+static void untouched(void)
+{
+    enum { MANY = 300 * MIB, PIECE = 1 << 16 };
+    int ends[2];
+    char *buffer = fresh();
+    if (pipe(ends))
+        exit(1);
+    if (fork() == 0) {
+        static char piece[PIECE];
+        size_t total = 0, strange = 0;
+        close(ends[1]);
+        for (;;) {
+            ssize_t got = read(ends[0], piece, PIECE);
+            if (got <= 0)
+                break;
+            total += (size_t)got;
+            strange += piece[0] != 0 || piece[got - 1] != (total == MANY ? 5 : 0);
+        }
+        _exit(total != MANY || strange);
+    }
+    close(ends[0]);
+    buffer[MANY - 1] = 5;
+    ssize_t put = write(ends[1], buffer, MANY);
+    int status = -1;
+    close(ends[1]);
+    wait(&status);
+    printf("untouched: %zd %d\n", put, status);
+    munmap(buffer, LARGE);
 }
 
 int main(void)
@@ -127,5 +160,6 @@ int main(void)
     files();
     streams();
     long_stream();
+    untouched();
     return 0;
 }

@@ -29,11 +29,15 @@ pub enum Target {
     Arena(Pfn),
     /// To this page of device memory, and those after it.
     Device(Pfn),
+    /// Each page to the zero page.
+    Zeroes,
 }
 
 impl Target {
-    fn of(pfn: Pfn) -> Self {
-        if object::device::is_device(pfn) {
+    fn of(pfn: Pfn, zero_page: Pfn) -> Self {
+        if pfn == zero_page {
+            Target::Zeroes
+        } else if object::device::is_device(pfn) {
             Target::Device(pfn)
         } else {
             Target::Arena(pfn)
@@ -45,6 +49,7 @@ impl Target {
         match self {
             Target::Arena(pfn) => pfn.checked_add(pages).map(Target::Arena),
             Target::Device(pfn) => pfn.checked_add(pages).map(Target::Device),
+            Target::Zeroes => Some(Target::Zeroes),
         }
     }
 }
@@ -125,6 +130,7 @@ impl Mm {
     /// to fault.
     pub fn translations(&self, range: VirtRange, mut found: impl FnMut(Run)) {
         let marks = self.mmu().caps().accessed_dirty;
+        let zero_page = self.arena().zero_page();
         let mut run: Option<Run> = None;
         let mut at = range.start();
         let pin = sync::pin();
@@ -133,7 +139,7 @@ impl Mm {
                 at = Level::Pmd.next_entry(at).unwrap_or(range.end());
                 continue;
             };
-            let page = translation(slot.snapshot(), marks)
+            let page = translation(slot.snapshot(), marks, zero_page)
                 .zip(VirtRange::page_of(at))
                 .map(|((target, prot), range)| Run {
                     range,
@@ -207,13 +213,13 @@ impl Mm {
 }
 
 /// What a machine may do through an entry.
-fn translation(entry: Entry, marks: AccessedDirty) -> Option<(Target, Prot)> {
+fn translation(entry: Entry, marks: AccessedDirty, zero_page: Pfn) -> Option<(Target, Prot)> {
     let leaf = entry.mapping().filter(|_| entry.is_hardware_present())?;
     let mut prot = leaf.flags.prot();
     if marks == AccessedDirty::SetByFaults && !entry.is_dirty() {
         prot -= Prot::WRITE;
     }
-    (!prot.is_empty()).then_some((Target::of(leaf.pfn), prot))
+    (!prot.is_empty()).then_some((Target::of(leaf.pfn, zero_page), prot))
 }
 
 fn joined(run: &Run, page: &Run) -> Option<Run> {

@@ -9,7 +9,7 @@ use object::InodeId;
 use object::device::HostRights;
 
 use crate::in_flight::InFlight;
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, ZEROES_BYTES};
 use crate::memory::TASK_SIZE;
 use crate::runs::{Backing, Run, Runs};
 use crate::space::{Shared, Unfilled, stub_run};
@@ -38,6 +38,8 @@ pub(crate) struct Held {
     /// Where the stub page is.
     pub(crate) stub: u64,
     files: HashMap<(InodeId, HostRights), KeptFile>,
+    /// The number of the file of zeroes, once the keeper has it.
+    zeroes: Option<u32>,
     /// What the next file that the keeper gets is called in `runs`.
     pub(crate) next_file: u32,
     /// Whether the last run has gone of a file that a program opened to write, since that was asked.
@@ -81,10 +83,11 @@ impl Held {
                 let number = self.number_of(called).ok_or(Unfilled::NoSuchPage)?;
                 (number, offset)
             }
+            Backing::Zeroes(offset) => (self.zeroes.ok_or(Unfilled::NoSuchPage)?, offset),
             Backing::Host => return Err(Unfilled::NoSuchPage),
         };
         let populate = match run.backing {
-            Backing::Arena(_) => libc::MAP_POPULATE,
+            Backing::Arena(_) | Backing::Zeroes(_) => libc::MAP_POPULATE,
             _ => 0,
         };
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED | populate) as u64;
@@ -227,7 +230,7 @@ impl Held {
 
     /// What an open file of the page's, with these rights, is called: one that is only read is no
     /// writer in the eyes of those who seal or run it, and holds no locks. The keeper gets it if
-    /// it has none; should its table be full, what it has had open so far is closed.
+    /// it has none.
     fn file(
         &mut self,
         shared: &Shared,
@@ -245,12 +248,7 @@ impl Held {
                 HostRights::ReadWrite => None,
             };
             let descriptor = reader.as_ref().map_or(descriptor, AsFd::as_fd);
-            let first = self.install(shared, descriptor);
-            if first == Err(Unfilled::Refused(libc::EMFILE)) && !self.files.is_empty() {
-                self.close_files();
-                return self.install(shared, descriptor);
-            }
-            first
+            self.install(shared, descriptor)
         })
         .ok_or(Unfilled::NoSuchPage)??;
         let called = self.next_file;
@@ -264,8 +262,22 @@ impl Held {
         Ok(called)
     }
 
-    /// Installs a descriptor in the keeper's table; its number there.
+    /// Installs a descriptor in the keeper's table; its number there. Should the table be full, what
+    /// the keeper has had open of files so far is closed.
     fn install(&mut self, shared: &Shared, descriptor: BorrowedFd<'_>) -> Result<u32, Unfilled> {
+        let first = self.try_install(shared, descriptor);
+        if first == Err(Unfilled::Refused(libc::EMFILE)) && !self.files.is_empty() {
+            self.close_files();
+            return self.try_install(shared, descriptor);
+        }
+        first
+    }
+
+    fn try_install(
+        &mut self,
+        shared: &Shared,
+        descriptor: BorrowedFd<'_>,
+    ) -> Result<u32, Unfilled> {
         let keeper = self.keeper.as_mut().ok_or(Unfilled::Dead)?;
         self.counts.host_calls += 1;
         let Ok(answer) = keeper.install(&shared.workshop, descriptor) else {
@@ -275,14 +287,20 @@ impl Held {
         u32::try_from(answer).map_err(|_| Unfilled::Refused(answer.unsigned_abs() as i32))
     }
 
-    /// What a run is mapped from; the keeper gets the file if it has none.
+    /// What a run at `start` is mapped from; the keeper gets the file if it has none.
     pub(crate) fn backing(
         &mut self,
         shared: &Shared,
-        target: Target,
+        (start, target): (u64, Target),
         prot: Prot,
     ) -> Result<Backing, Unfilled> {
         match target {
+            Target::Zeroes => {
+                if self.zeroes.is_none() {
+                    self.zeroes = Some(self.install(shared, shared.workshop.zeroes())?);
+                }
+                Ok(Backing::Zeroes(start % ZEROES_BYTES))
+            }
             Target::Arena(pfn) => Ok(Backing::Arena(pfn.phys_addr())),
             Target::Device(pfn) => {
                 let page = shared.devices.page(pfn).ok_or(Unfilled::NoSuchPage)?;

@@ -20,7 +20,11 @@ pub(crate) struct Workshop {
     cookie: Cookie,
     stub: OwnedFd,
     arena: OwnedFd,
+    zeroes: OwnedFd,
 }
+
+/// How many zeroes there are to map at once.
+pub(crate) const ZEROES_BYTES: u64 = 2 << 20;
 
 impl Workshop {
     /// A workshop whose keepers map the arena behind `arena`.
@@ -30,17 +34,24 @@ impl Workshop {
         arena: BorrowedFd<'_>,
     ) -> Result<Self, HostError> {
         let stub = descriptor::sealed_file(c"recto-stub", &stub::page())?;
+        let zeroes = descriptor::text_file(c"recto-zeroes", &vec![0; ZEROES_BYTES as usize])?;
         Ok(Self {
             listener,
             cookie,
             stub,
             arena: arena.try_clone_to_owned()?,
+            zeroes,
         })
     }
 
     /// The arguments of the install call that let the kernel do this to its caller.
     pub(crate) fn dooming(&self, doom: Doom) -> [u64; 6] {
         [self.cookie.word(), doom as u64, 0, 0, 0, 0]
+    }
+
+    /// A file of zeroes that nobody can write.
+    pub(crate) fn zeroes(&self) -> BorrowedFd<'_> {
+        self.zeroes.as_fd()
     }
 
     /// Serves a task that has just been resumed into the install call, until it stops as `wanted`.

@@ -18,6 +18,9 @@ use crate::sys::wait::Stop;
 /// The window in which neighbours of a fault are filled along with it.
 pub(crate) const WINDOW_BYTES: u64 = 512 << 10;
 
+/// How much is looked at at once for something that is missing.
+const LOOK_BYTES: u64 = 64 << 10;
+
 /// How much of what a call names is faulted in again at once, after it was taken away.
 const REFILL_BYTES_MAX: u64 = 1 << 20;
 
@@ -124,12 +127,20 @@ impl Memory {
             return Some(start);
         };
         let mut next = range.start();
-        self.mm.translations(range, |run| {
-            if run.range.start() == next && run.prot.contains(wanted) {
-                next = run.range.end();
+        while next < range.end() {
+            // Little by little: where something is missing, what follows is of no interest.
+            let piece_end = next.saturating_add(LOOK_BYTES).min(range.end());
+            let piece = VirtRange::new(next, piece_end)?;
+            self.mm.translations(piece, |run| {
+                if run.range.start() == next && run.prot.contains(wanted) {
+                    next = run.range.end();
+                }
+            });
+            if next < piece_end {
+                return Some(next.as_u64().max(start));
             }
-        });
-        (next < range.end()).then(|| next.as_u64().max(start))
+        }
+        None
     }
 
     /// Whether our tables allow an access to `address` as they are.

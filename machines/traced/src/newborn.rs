@@ -216,6 +216,7 @@ fn is_as_in_tables(memory: &Memory, run: &crate::runs::Run) -> bool {
             (Backing::Arena(offset), Target::Arena(pfn)) => {
                 pfn.phys_addr() == offset + (start - run.start)
             }
+            (Backing::Zeroes(_), Target::Zeroes) => true,
             (Backing::File(..), Target::Device(_)) => true,
             _ => false,
         };

@@ -15,6 +15,8 @@ pub(crate) enum Backing {
     Arena(u64),
     /// A file, by what the space calls it, from this byte of it on.
     File(u32, u64),
+    /// Zeroes, from this byte of a file of them on: the zero page, as often as it lies side by side.
+    Zeroes(u64),
     /// The host's own: the vDSO family and the stub. Never forgotten.
     Host,
 }
@@ -25,6 +27,7 @@ impl Backing {
         match self {
             Self::Arena(offset) => Self::Arena(offset.wrapping_add(bytes)),
             Self::File(file, offset) => Self::File(file, offset.wrapping_add(bytes)),
+            Self::Zeroes(offset) => Self::Zeroes(offset.wrapping_add(bytes)),
             Self::Host => Self::Host,
         }
     }

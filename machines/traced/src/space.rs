@@ -18,7 +18,7 @@ use sync::{Mutex, MutexGuard};
 use crate::errands::{Errand, Errands};
 use crate::held::{Held, NR_RUNS_MAX};
 use crate::in_flight::Named;
-use crate::keeper::{Keeper, Workshop};
+use crate::keeper::{Keeper, Workshop, ZEROES_BYTES};
 use crate::memory::{TASK_SIZE, WINDOW_BYTES};
 use crate::runs::{Backing, Run, Runs};
 use crate::special::Fate;
@@ -157,21 +157,18 @@ impl Space {
         if held.stub < end && start < held.stub + stub::BYTES {
             held.move_stub()?;
         }
-        let in_the_way = |run: Run| run.backing == Backing::Host;
-        if held.runs.within(start, end).any(in_the_way) {
-            return Err(Unfilled::OfTheHost);
-        }
         if held.runs.len() >= NR_RUNS_MAX {
             held.make_room(around(start, end));
         }
-        let backing = held.backing(&self.shared, target, prot)?;
         held.counts.nr_fills += 1;
-        held.map(Run {
-            start,
-            end,
-            prot,
-            backing,
-        })
+        self.map_over(
+            &mut held,
+            &mm::Run {
+                range,
+                target,
+                prot,
+            },
+        )
     }
 
     /// From now until the answer is dropped the host need not forget anything: the caller lets nobody
@@ -318,14 +315,23 @@ impl Space {
         if held.runs.within(start, end).any(is_host) {
             return Err(Unfilled::OfTheHost);
         }
-        let backing = held.backing(&self.shared, run.target, run.prot)?;
-        let prot = run.prot;
-        held.map(Run {
-            start,
-            end,
-            prot,
-            backing,
-        })
+        let (mut from, prot) = (start, run.prot);
+        while from < end {
+            let next = match run.target {
+                Target::Zeroes => end.min((from / ZEROES_BYTES + 1) * ZEROES_BYTES),
+                _ => end,
+            };
+            let backing = held.backing(&self.shared, (from, run.target), prot)?;
+            let part = Run {
+                start: from,
+                end: next,
+                prot,
+                backing,
+            };
+            held.map(part)?;
+            from = next;
+        }
+        Ok(())
     }
 
     fn flush(&self, kind: FlushKind, ranges: &[(u64, u64)]) {

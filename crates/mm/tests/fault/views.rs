@@ -151,6 +151,35 @@ fn a_clean_page_is_not_said_to_be_writable_to_a_machine_that_marks_nothing() {
     assert_eq!(prot_of(), Some(RW));
 }
 
+/// Pages of zeroes are one run, however many there are, and no part of one that begins with a frame.
+// row: M16
+#[test]
+fn zero_pages_are_one_run() {
+    let host = Host::new(256);
+    let space = host.space();
+    space.anon(6, RW);
+    for page in [0, 1, 2, 4] {
+        space
+            .mm
+            .handle_fault(&crate::space::read_at(
+                BASE.saturating_add(page * PAGE_SIZE),
+            ))
+            .unwrap();
+    }
+    space
+        .mm
+        .handle_fault(&write_at(BASE.saturating_add(3 * PAGE_SIZE)))
+        .unwrap();
+    let mut runs = Vec::new();
+    let wide = VirtRange::from_len(BASE, 6 * PAGE_SIZE).unwrap();
+    space
+        .mm
+        .translations(wide, |run| runs.push((run.range.pages(), run.target)));
+    let written = Target::Arena(pfn_of(&space.mm, BASE.saturating_add(3 * PAGE_SIZE)));
+    let expected = [(3, Target::Zeroes), (1, written), (1, Target::Zeroes)];
+    assert_eq!(runs, expected);
+}
+
 // row: M10 row: M11 row: M16 row: M17
 #[test]
 fn statistics_add_up() {
