@@ -374,10 +374,14 @@ static void start(char **arguments) {
 }
 
 static void started(void) {
+    struct sigaction first = {.sa_handler = SIG_DFL}, before;
+    sigfillset(&first.sa_mask);
+    sigaction(SIGCHLD, &first, &before);
+    printf("SIGCHLD was ignored %d\n", before.sa_handler == SIG_IGN);
     int numbers[] = {SIGSEGV, SIGBUS, SIGPIPE};
     for (int index = 0; index < 3; index++) {
         struct sigaction now;
-        sigaction(numbers[index], NULL, &now);
+        sigaction(numbers[index], numbers[index] == SIGPIPE ? &first : NULL, &now);
         printf("signal %d: blocked %d, ignored %d\n", numbers[index], is_blocked(numbers[index]),
                now.sa_handler == SIG_IGN);
     }

@@ -139,7 +139,7 @@ impl Actions {
         if bit & OWNED != 0 && self.nodefer & bit == 0 {
             action.flags &= !NODEFER;
         }
-        if self.ignored & bit != 0 {
+        if self.ignored & bit & OWNED != 0 {
             action.handler = IGNORE;
         }
         for (signals, blocked) in [

@@ -104,7 +104,11 @@ impl Inherited {
                 size_of::<u64>(),
             )
         };
-        let ignored = (1..=NR_SIGNALS).filter(|signal| is_ignored(*signal));
+        let is_passed_on = |signal: &i32| match *signal {
+            libc::SIGPIPE => IGNORED_SIGPIPE.load(Ordering::SeqCst),
+            signal => is_ignored(signal),
+        };
+        let ignored = (1..=NR_SIGNALS).filter(is_passed_on);
         Self {
             ignored: ignored.fold(0, |set, signal| set | signal_bit(signal)),
             blocked: mask & OWNED,
