@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::adopt::{self, Unadoptable};
 use crate::halt::{Halt, Next};
+use crate::keeper;
 use crate::sys::signal::kill;
 use crate::sys::{Tid, ptrace};
 use crate::thread::{Phase, Thread};
@@ -51,7 +52,12 @@ impl Tree {
         let before = process.memory.replace(Rc::new(memory));
         let flags = before.mm.flags().over_exec();
         process.memory().mm.set_flags(flags);
-        leave(before);
+        if let Some(keeper) = leave(before)
+            && thread.tid != self.root
+        {
+            let stub = process.memory().space.stub();
+            keeper::bury(thread.tid, keeper, stub)?;
+        }
         *process.program.borrow_mut() = program_of(thread.tid);
         process.owned.borrow_mut().exec();
         thread.phase = Phase::Running;

@@ -4,13 +4,13 @@
 //! every signal, and is always stopped except while it makes one call. So pages are mapped and
 //! forgotten in a process whose own threads run, sleep in a call, or are stopped.
 
-use crate::stub;
 use crate::sys::descriptor;
 use crate::sys::ptrace::{self, Regs};
 use crate::sys::seccomp::{Cookie, Doom, INSTALL_CALL, Listener, Place};
 use crate::sys::signal::{kill, stop_thread};
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, memory};
+use crate::{numbers, stub};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What is needed to make keepers, the same for a whole tree.
@@ -21,17 +21,20 @@ pub(crate) struct Workshop {
     stub: OwnedFd,
     arena: OwnedFd,
     zeroes: OwnedFd,
+    /// The first program, which is a child of this process.
+    first: Tid,
 }
 
 /// How many zeroes there are to map at once.
 pub(crate) const ZEROES_BYTES: u64 = 2 << 20;
 
 impl Workshop {
-    /// A workshop whose keepers map the arena behind `arena`.
+    /// A workshop whose keepers map the arena behind `arena`, for the tree of the task `first`.
     pub(crate) fn new(
         listener: Listener,
         cookie: Cookie,
         arena: BorrowedFd<'_>,
+        first: Tid,
     ) -> Result<Self, HostError> {
         let stub = descriptor::sealed_file(c"recto-stub", &stub::page())?;
         let zeroes = descriptor::text_file(c"recto-zeroes", &vec![0; ZEROES_BYTES as usize])?;
@@ -41,6 +44,7 @@ impl Workshop {
             stub,
             arena: arena.try_clone_to_owned()?,
             zeroes,
+            first,
         })
     }
 
@@ -224,24 +228,41 @@ pub(crate) struct Keeper {
 
 /// Makes a keeper for the host memory of `parent`, which is stopped, by letting it make a clone at
 /// the `syscall` instruction at `instruction`. The parent's registers and mask are put back.
-fn clone_from(parent: Tid, instruction: u64) -> Result<Tid, Gone> {
+///
+/// The keeper of the first program becomes a child of this process. Others are children of their
+/// program, which does not see them unless it waits with `__WALL`.
+fn clone_from(workshop: &Workshop, parent: Tid, instruction: u64) -> Result<Tid, Gone> {
+    let flags = if parent == workshop.first {
+        libc::CLONE_VM | libc::CLONE_PARENT
+    } else {
+        libc::CLONE_VM
+    };
     let regs = ptrace::registers(parent)?;
     let mask = ptrace::signal_mask(parent)?;
     ptrace::set_signal_mask(parent, u64::MAX)?;
     let mut steered = Steered::new(parent);
-    let mut born = None;
+    let (mut born, mut lifted) = (None, None);
     for _ in 0..CLONE_TRIES {
         let mut cloning = regs;
-        let flags = libc::CLONE_VM as u64;
-        cloning.jump_to_call(instruction, libc::SYS_clone, [flags, 0, 0, 0, 0, 0]);
+        let arguments = [flags as u64, 0, 0, 0, 0, 0];
+        cloning.jump_to_call(instruction, libc::SYS_clone, arguments);
         ptrace::set_registers(parent, &cloning)?;
         ptrace::resume(parent, 0)?;
         steered.expect(Stop::Seccomp)?;
         ptrace::resume_to_call_edge(parent, 0)?;
         born = clone_made_by(&mut steered)?;
-        if born.is_some() || !steered.is_broken_off()? {
+        if born.is_some() {
             break;
         }
+        let refused = ptrace::registers(parent)?.result() == -i64::from(libc::EAGAIN);
+        if refused && lifted.is_none() {
+            lifted = lift_process_limit(parent);
+        } else if refused || !steered.is_broken_off()? {
+            break;
+        }
+    }
+    if let Some(own) = lifted {
+        memory::set_limit(parent, libc::RLIMIT_NPROC, own);
     }
     let restored = ptrace::set_registers(parent, &regs);
     let restored = restored.and_then(|()| ptrace::set_signal_mask(parent, mask));
@@ -256,6 +277,29 @@ fn clone_from(parent: Tid, instruction: u64) -> Result<Tid, Gone> {
         }
         (_, None) => Err(Gone),
     }
+}
+
+/// Lets a process that begins another program wait for its former keeper, which has been killed: a
+/// child that it has not made must not be left to it. It is stopped, and has the stub page at `stub`.
+pub(crate) fn bury(process: Tid, keeper: Tid, stub: u64) -> Result<(), Gone> {
+    let number = numbers::own(keeper) as u64;
+    wait::end_of(keeper);
+    let regs = ptrace::registers(process)?;
+    let mask = ptrace::signal_mask(process)?;
+    ptrace::set_signal_mask(process, u64::MAX)?;
+    let mut steered = Steered::new(process);
+    let mut waiting = regs;
+    let options = (libc::__WALL | libc::WNOHANG) as u64;
+    waiting.jump_to_call(stub, libc::SYS_wait4, [number, 0, options, 0, 0, 0]);
+    ptrace::set_registers(process, &waiting)?;
+    ptrace::resume(process, 0)?;
+    steered.expect(Stop::Seccomp)?;
+    ptrace::resume_to_call_edge(process, 0)?;
+    steered.expect(Stop::CallEdge)?;
+    ptrace::set_registers(process, &regs)?;
+    ptrace::set_signal_mask(process, mask)?;
+    steered.leave();
+    Ok(())
 }
 
 /// The task that a clone which is under way makes, if it makes one; the maker is left on the return
@@ -278,6 +322,17 @@ fn clone_made_by(steered: &mut Steered) -> Result<Option<Tid>, Gone> {
             }
         }
     }
+}
+
+/// Lets a program's thread make a keeper although its user has as many processes as the program may
+/// see; the limit that it had. That is not always permitted.
+fn lift_process_limit(parent: Tid) -> Option<(u64, u64)> {
+    let own = memory::limit(parent, libc::RLIMIT_NPROC)?;
+    let (_, hard) = own;
+    let none = libc::RLIM_INFINITY;
+    let lifted = memory::set_limit(parent, libc::RLIMIT_NPROC, (none, none))
+        || memory::set_limit(parent, libc::RLIMIT_NPROC, (hard, hard));
+    lifted.then_some(own)
 }
 
 /// Lets a keeper have as many descriptors as its hard limit allows, or as Recto may have itself. The
@@ -325,7 +380,7 @@ impl Keeper {
         instruction: u64,
         stub: u64,
     ) -> Result<Self, Gone> {
-        let tid = clone_from(parent, instruction)?;
+        let tid = clone_from(workshop, parent, instruction)?;
         expect(tid, Stop::Attention)?;
         raise_descriptor_limit(tid);
         let all = [0, u64::from(u32::MAX), 0, 0, 0, 0];
@@ -351,7 +406,7 @@ impl Keeper {
 
     /// Makes a keeper in a space that holds the stub page at `stub` already.
     pub(crate) fn make(workshop: &Workshop, parent: Tid, stub: u64) -> Result<Self, Gone> {
-        let tid = clone_from(parent, stub)?;
+        let tid = clone_from(workshop, parent, stub)?;
         expect(tid, Stop::Attention)?;
         raise_descriptor_limit(tid);
         Self::settle(workshop, tid, stub)

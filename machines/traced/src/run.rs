@@ -225,7 +225,7 @@ fn start(
     let fd = arena.fd().ok_or_else(|| RunError::NoMemory {
         text: "the arena is no file".to_owned(),
     })?;
-    let workshop = Workshop::new(listener, cookie, fd).map_err(host("the stub page"))?;
+    let workshop = Workshop::new(listener, cookie, fd, root).map_err(host("the stub page"))?;
     let shared = Arc::new(Shared {
         workshop,
         devices: DeviceSpace::new(),

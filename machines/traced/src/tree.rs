@@ -1,6 +1,6 @@
 //! The loop that serves a tree of programs: one thread waits for their stops and answers each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -83,6 +83,10 @@ pub(crate) struct Ended {
     pub(crate) stats: TreeStats,
 }
 
+/// The host tells of the youngest task first. After so many stops all that have stopped get their
+/// turn, so that a task that does nothing but fork does not keep the others from theirs.
+const FAIR_EVERY: u32 = 256;
+
 impl Tree {
     /// A tree whose first task is `root`, which is on the way to its first exec.
     pub(crate) fn new(shared: &Arc<Shared>, materials: Materials, bell: Tid, root: Tid) -> Self {
@@ -126,8 +130,13 @@ impl Tree {
 
     /// Serves the tree until its last task has ended.
     pub(crate) fn serve(mut self) -> Ended {
+        let (mut taken, mut nth) = (VecDeque::new(), 0u32);
         while !self.threads.is_empty() {
-            match wait::any() {
+            nth = nth.wrapping_add(1);
+            if nth.is_multiple_of(FAIR_EVERY) {
+                taken.extend(wait::all_at_hand());
+            }
+            match taken.pop_front().map_or_else(wait::any, Ok) {
                 Ok((tid, stop)) => self.on_stop(tid, stop),
                 Err(NoStop::Interrupted) => self.look_around(),
                 Err(NoStop::NoTasks) => break,
@@ -467,14 +476,14 @@ impl Tree {
 }
 
 /// A process no longer uses a memory. If it was the last one, the keeper goes first, so that there
-/// is nothing to forget when the tables are taken down.
-pub(crate) fn leave(memory: Rc<Memory>) {
-    if let Ok(memory) = Rc::try_unwrap(memory) {
-        if let Some(keeper) = memory.space.end() {
-            kill(keeper, libc::SIGKILL);
-        }
-        drop(memory);
+/// is nothing to forget when the tables are taken down; which it was.
+pub(crate) fn leave(memory: Rc<Memory>) -> Option<Tid> {
+    let memory = Rc::try_unwrap(memory).ok()?;
+    let keeper = memory.space.end();
+    if let Some(keeper) = keeper {
+        kill(keeper, libc::SIGKILL);
     }
+    keeper
 }
 
 /// What a task runs, by its own word.

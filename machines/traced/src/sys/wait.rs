@@ -98,6 +98,18 @@ pub(crate) fn any() -> Result<(Tid, Stop), NoStop> {
     }
 }
 
+/// The stops and ends that need not be waited for: of each task the first.
+pub(crate) fn all_at_hand() -> Vec<(Tid, Stop)> {
+    let flags = libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG;
+    let mut all = Vec::new();
+    while let Ok((tid, status)) = wait(-1, flags)
+        && tid != 0
+    {
+        all.push((Tid::new(tid), decode(status)));
+    }
+    all
+}
+
 /// `waitid` on one task; the stop or end that it finds, if any.
 fn look(tid: Tid, flags: i32) -> Result<Option<Stop>, i32> {
     // SAFETY: siginfo is integers, so zeroes are one.
@@ -151,6 +163,18 @@ pub(crate) fn one(tid: Tid) -> Result<Stop, Gone> {
             Ok((_, status)) => return Ok(decode(status)),
             Err(libc::EINTR) => {}
             Err(_) => return Err(Gone),
+        }
+    }
+}
+
+/// Waits until a task that has been killed has ended.
+pub(crate) fn end_of(tid: Tid) {
+    while let Ok(stop) = one(tid) {
+        match stop {
+            Stop::Exited { .. } | Stop::Killed { .. } => return,
+            _ => {
+                let _ = super::ptrace::resume(tid, 0);
+            }
         }
     }
 }
