@@ -117,8 +117,13 @@ struct Known {
 pub(crate) struct Files {
     devices: Arc<DeviceSpace>,
     known: HashMap<InodeId, Vec<Known>>,
+    /// So many are known when those that are mapped no more are dropped.
+    sweep_at: usize,
     zeroes: Zeroes,
 }
+
+/// Fewer known files are never looked through for those that are mapped no more.
+const NR_KNOWN_MIN: usize = 256;
 
 impl core::fmt::Debug for Files {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -134,6 +139,7 @@ impl Files {
         Self {
             devices: Arc::clone(devices),
             known: HashMap::new(),
+            sweep_at: NR_KNOWN_MIN,
             zeroes: Zeroes::default(),
         }
     }
@@ -149,7 +155,7 @@ impl Files {
         if flags & libc::O_PATH != 0 {
             return Err(Unmappable::Refused(Errno::EBADF));
         }
-        check_kind(&file, &meta, flags)?;
+        check_kind(&meta, flags)?;
         let inode = inode_of(&meta);
         if is_zero(&meta) {
             let rights = rights_of(&file, flags);
@@ -158,6 +164,11 @@ impl Files {
         }
         if let Some(known) = self.find_open(inode, &file, flags) {
             return Ok(known);
+        }
+        if !self.is_mapped(inode) {
+            // Some regular files have no mapping: those of /proc and /sys.
+            descriptor::probe_mapping(file.as_fd())
+                .map_err(|error| Unmappable::Refused(errno(error)))?;
         }
         let path = descriptor::path(file.as_fd());
         let rights = rights_of(&file, flags);
@@ -181,9 +192,18 @@ impl Files {
         })
     }
 
-    /// The same open file, if it is mapped already: areas of it may merge.
+    /// Whether something of the file is mapped.
+    fn is_mapped(&self, inode: InodeId) -> bool {
+        let known = self.known.get(&inode).into_iter().flatten();
+        known
+            .into_iter()
+            .any(|known| known.mapped.strong_count() > 0)
+    }
+
+    /// The same open file, if it is mapped already: areas of it may merge. What was opened last is
+    /// what a program maps next.
     fn find_open(&self, inode: InodeId, file: &File, flags: i32) -> Option<Mappable> {
-        self.known.get(&inode)?.iter().find_map(|known| {
+        self.known.get(&inode)?.iter().rev().find_map(|known| {
             let open = known.file.upgrade()?;
             if !descriptor::is_same_open_file(open.file.as_fd(), file.as_fd()) {
                 return None;
@@ -211,6 +231,11 @@ impl Files {
         dax: &Arc<DaxFile>,
         mapped: &Arc<MappedFile>,
     ) {
+        if self.known.len() >= self.sweep_at {
+            self.known
+                .retain(|_, same| same.iter().any(|known| known.mapped.strong_count() > 0));
+            self.sweep_at = (2 * self.known.len()).max(NR_KNOWN_MIN);
+        }
         let same = self.known.entry(inode).or_default();
         same.retain(|known| known.mapped.strong_count() > 0);
         same.push(Known {
@@ -254,7 +279,7 @@ fn is_zero(meta: &std::fs::Metadata) -> bool {
     meta.mode() & libc::S_IFMT == libc::S_IFCHR && meta.rdev() == ZERO
 }
 
-fn check_kind(file: &File, meta: &std::fs::Metadata, flags: i32) -> Result<(), Unmappable> {
+fn check_kind(meta: &std::fs::Metadata, flags: i32) -> Result<(), Unmappable> {
     match meta.mode() & libc::S_IFMT {
         libc::S_IFREG => {}
         libc::S_IFCHR if is_zero(meta) => {}
@@ -263,8 +288,7 @@ fn check_kind(file: &File, meta: &std::fs::Metadata, flags: i32) -> Result<(), U
     if flags & libc::O_ACCMODE == libc::O_WRONLY {
         return Err(Unmappable::Refused(Errno::EACCES));
     }
-    // Some regular files have no mapping: those of /proc and /sys.
-    descriptor::probe_mapping(file.as_fd()).map_err(|error| Unmappable::Refused(errno(error)))
+    Ok(())
 }
 
 fn rights_of(file: &File, flags: i32) -> FileRights {
