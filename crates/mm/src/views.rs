@@ -10,7 +10,7 @@ use frame::FolioFlags;
 use machine::AccessedDirty;
 use object::context::AreaPeek;
 use object::{Callbacks, InodeId};
-use pgtable::{Entry, EntryFlags};
+use pgtable::{Entry, EntryFlags, Slot};
 use vma::{MmapHeld, Vma};
 
 use crate::accounts::{AreaCounts, FaultCounts, RssCounts};
@@ -134,8 +134,11 @@ impl Mm {
         let mut run: Option<Run> = None;
         let mut at = range.start();
         let pin = sync::pin();
+        let mut slot: Option<Slot<'_, '_>> = None;
         while at < range.end() {
-            let Some(slot) = self.table().slot(at, &pin) else {
+            let next = slot.as_ref().and_then(Slot::next);
+            slot = next.or_else(|| self.table().slot(at, &pin));
+            let Some(slot) = &slot else {
                 at = Level::Pmd.next_entry(at).unwrap_or(range.end());
                 continue;
             };

@@ -1,6 +1,6 @@
 //! Walking down, and making the tables that are missing.
 
-use addr::{Level, Pfn, VirtAddr};
+use addr::{Level, PAGE_SIZE, Pfn, VirtAddr};
 use frame::OutOfFrames;
 use sync::{MayInstall, Pin};
 
@@ -39,6 +39,16 @@ impl<'t> Slot<'t, '_> {
     #[inline]
     pub fn snapshot(&self) -> Entry {
         self.table.load(self.place, self.addr)
+    }
+
+    /// The next page's entry, if it is in the same table of the lowest level: a walk saved. As this
+    /// one, it may be of a table that has gone meanwhile.
+    #[must_use]
+    #[inline]
+    pub fn next(&self) -> Option<Self> {
+        let addr = self.addr.checked_add(PAGE_SIZE)?;
+        let is_here = self.level() == Level::Pte && Level::Pte.index_of(addr) != 0;
+        is_here.then_some(Slot { addr, ..*self })
     }
 
     pub(crate) const fn table_pfn(&self) -> Pfn {
