@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use addr::{Access, Prot, VirtAddr, VmFlags};
+use addr::{Access, Prot};
 use mm::{Cause, FaultError, FaultKind};
 
 use crate::decode;
@@ -178,22 +178,10 @@ fn access_kind(
     if refused == Refused::Forbidden && rights.contains(Prot::READ) {
         return Access::Write;
     }
-    if refused == Refused::Missing && !may_be_written(memory, address) {
-        // If it was a write, the host will say so once the page is there.
-        return Access::Read;
-    }
     let mut code = [0; decode::INSTRUCTION_BYTES];
     let got = read_code(thread, instruction, &mut code);
     let access = decode::access_of(code.get(..got).unwrap_or(&code), regs, address);
     access.unwrap_or(Access::Read)
-}
-
-/// Whether an address may be written as far as its area says; where there is none, one may grow.
-fn may_be_written(memory: &Memory, address: u64) -> bool {
-    let areas = memory.mm.mmap_lock().snapshot();
-    areas
-        .find(VirtAddr::new(address))
-        .is_none_or(|area| area.flags().contains(VmFlags::WRITE))
 }
 
 /// The bytes at the instruction pointer, up to the end of what the host has.
