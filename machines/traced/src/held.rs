@@ -209,7 +209,7 @@ impl Held {
                 self.runs.write_protect(start, end);
                 self.in_flight.disturb(start, end);
             } else {
-                self.forget(start, end);
+                self.forget_soon(start, end);
             }
         }
     }

@@ -96,14 +96,17 @@ impl Space {
         held.kept_by = Some(keeper.tid());
         held.keeper = Some(keeper);
         held.runs = runs;
+        held.settle();
     }
 
-    /// Notes what the host has mapped in a space that was just copied and has no keeper yet.
+    /// Notes what the host has mapped in a space that was just copied and has no keeper yet. What is
+    /// to be forgotten before it has one, it then owes.
     pub(crate) fn inherit(&self, parent: &Self) {
         let (runs, stub) = (parent.runs(), parent.stub());
         let next_file = parent.held.lock().next_file;
         let mut held = self.held.lock();
         (held.runs, held.stub, held.next_file) = (runs, stub, next_file);
+        held.owed = Some(Vec::new());
     }
 
     /// Where the stub page is.
