@@ -115,7 +115,9 @@ impl Runner for Traced {
     fn offers(&self, need: &str) -> bool {
         matches!(
             need,
-            "process_vm"
+            "proc_mem"
+                | "counters"
+                | "process_vm"
                 | "memfd"
                 | "punch"
                 | "tail"
