@@ -33,7 +33,7 @@ use crate::context::OutsideBytes;
 use crate::failure::SourceError;
 
 pub use region::{NoBase, RegionStats, SourceRegion};
-pub use ticket::{Completer, Ticket, promise};
+pub use ticket::{Abandoned, Completer, Ticket, promise};
 
 /// What serves the pages of a region. Called with an area locked, so no method may wait; answer
 /// `Later` or `Work` instead.
@@ -100,7 +100,8 @@ pub enum Fetched {
     Data(Vec<u8>),
     /// What the region below has there; it is shared until it is written.
     Base,
-    /// Promised: the fault waits, holding nothing, until the [`Completer`] is used or dropped.
+    /// Promised: the fault waits, holding nothing, until the [`Completer`] is used, or dropped, which
+    /// fails it.
     Later(Ticket<Delivery>),
     /// To be done with no lock held, by whoever faulted.
     Work(Box<dyn FnOnce() -> Delivery + Send>),

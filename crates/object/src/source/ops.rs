@@ -8,6 +8,7 @@ use frame::FolioLock;
 
 use super::Permit;
 use super::region::{Counters, SourceRegion};
+use super::ticket::abandoned;
 use crate::context::{
     AreaChange, AreaPeek, FaultContext, FaultPage, Intent, MapAround, Noticed, OutsideAccess,
     OutsideBytes, WriteNotice,
@@ -195,7 +196,7 @@ impl SourceRegion {
                     Waiting::Ticket,
                     ticket.readiness(),
                     move || match ticket.wait() {
-                        None => Obtained::nothing(),
+                        None => Obtained::provided(Brought::Failed(abandoned()), seen),
                         Some(Ok(())) => {
                             let granted = Brought::Other(Box::new(Granted));
                             Obtained::provided(granted, seen)

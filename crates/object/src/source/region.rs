@@ -7,6 +7,7 @@ use addr::PgOff;
 use frame::{AllocRequest, Arena, ChargeId, Folio, FolioLock, OwnerId, Purpose};
 use sync::atomic::{AtomicU64, Ordering};
 
+use super::ticket::abandoned;
 use super::{Delivery, Fetched, Source};
 use crate::config::ObjectConfig;
 use crate::failure::{FaultFailure, SourceError};
@@ -288,7 +289,8 @@ fn deliver(filling: Filling, delivery: Option<Delivery>) {
         Some(Delivery::Zeroes) => filling.fill(&[]),
         Some(Delivery::Data(data)) => filling.fill(&data),
         Some(Delivery::Fail(error)) => filling.fail(FaultFailure::Source(error)),
-        Some(Delivery::Retry) | None => drop(filling),
+        Some(Delivery::Retry) => drop(filling),
+        None => filling.fail(abandoned()),
     }
 }
 

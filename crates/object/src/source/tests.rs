@@ -155,8 +155,8 @@ fn a_promise_may_be_kept_at_once_refused_or_forgotten() {
         match (page.as_u64(), count.fetch_add(1, SeqCst)) {
             (0, _) => completer.complete(Delivery::Zeroes),
             (1, _) => completer.complete(Delivery::fail(Lost(1))),
-            // Forgotten at first, and asked again.
-            (_, 2) => drop(completer),
+            // Forgotten: nobody could wait for it.
+            (2, _) => drop(completer),
             (_, 3) => completer.complete(Delivery::Retry),
             _ => completer.complete(Delivery::Data(b"here".to_vec())),
         }
@@ -168,8 +168,13 @@ fn a_promise_may_be_kept_at_once_refused_or_forgotten() {
         [0; 4]
     );
     assert_eq!(source_error(serve(&*region, &area, 1, Access::Read).0), 1);
+    let Supplied::Error(failure) = serve(&*region, &area, 2, Access::Read).0 else {
+        panic!("an abandoned promise fails the fault")
+    };
+    assert_eq!(failure.source_error(), Some(&Abandoned));
+    // Asked again, as it wanted to be.
     assert_eq!(
-        bytes_of(&locked(serve(&*region, &area, 2, Access::Read))),
+        bytes_of(&locked(serve(&*region, &area, 3, Access::Read))),
         *b"here"
     );
     assert_eq!(asked.load(SeqCst), 5);
@@ -385,8 +390,6 @@ impl Source for Arc<Strict> {
             1 => return Permit::refuse(Lost(1)),
             2 => completer.complete(Ok(())),
             3 => completer.complete(Err(Arc::new(Lost(3)))),
-            // Forgotten once, then granted.
-            _ if self.writes.lock().unwrap().len() > 1 => return Permit::Granted,
             _ => drop(completer),
         }
         Permit::Later(ticket)
@@ -430,13 +433,17 @@ fn a_write_goes_ahead_only_when_the_source_agrees() {
     assert_eq!(lost(write(1)), 1);
     assert!(matches!(write(2), Notified::Locked(_)));
     assert_eq!(lost(write(3)), 3);
+    let Notified::Error(failure) = write(4) else {
+        panic!("an abandoned promise fails the write")
+    };
+    assert_eq!(failure.source_error(), Some(&Abandoned));
     assert_eq!(
         *source.writes.lock().unwrap(),
-        [0, 1, 2, 3],
+        [0, 1, 2, 3, 4],
         "told once each"
     );
     assert_eq!(region.cache().nr_dirty(), 2);
-    assert_eq!(region.stats().nr_notices, 4);
+    assert_eq!(region.stats().nr_notices, 5);
 }
 
 // inv: 59

@@ -8,6 +8,7 @@ use core::fmt;
 use sync::atomic::{AtomicBool, Ordering};
 use sync::{Mutex, WaitQueue};
 
+use crate::failure::FaultFailure;
 use crate::request::Readiness;
 
 /// Two ends of a promise: the source keeps the first and returns the second.
@@ -51,8 +52,18 @@ enum Answer<T> {
     Taken,
 }
 
-/// The end that gives the answer. Dropped without one, the promise is abandoned and whoever waits
-/// asks the source again.
+/// Nobody is left who could keep a promise: its [`Completer`] was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the promise was abandoned: its completer was dropped without an answer")]
+pub struct Abandoned;
+
+/// Why a fault fails that waited for such a promise.
+pub(super) fn abandoned() -> FaultFailure {
+    FaultFailure::Source(Arc::new(Abandoned))
+}
+
+/// The end that gives the answer. Dropped without one, the promise is abandoned, and whoever waits
+/// fails with [`Abandoned`]: to be asked again, a source answers that it wants to be.
 #[must_use = "a promise that is dropped is abandoned"]
 pub struct Completer<T> {
     shared: Option<Arc<Shared<T>>>,
