@@ -6,6 +6,7 @@
 
 mod request;
 mod vma_locked;
+mod entered;
 mod walked;
 mod case;
 pub(crate) mod resolve;
@@ -232,11 +233,15 @@ fn try_once(mm: &Mm, request: &mut FaultRequest) -> Step<Done> {
         Rung::MmapLock => (VmaLocked::by_mmap_lock(mm, request)?, sync::pin()),
     };
     let locked = locked.check_access()?.sanitize()?;
-    match locked.walk(&pin).case().resolve_pinned()? {
-        Resolved::Done(done) => Ok(done),
-        Resolved::Away(away) => {
+    let entered = locked.enter();
+    let outcome = match locked.walk(&pin).case().resolve_pinned() {
+        Ok(Resolved::Done(done)) => Ok(done),
+        Ok(Resolved::Away(away)) => {
             drop(pin);
             away.resolve()
         }
-    }
+        Err(exit) => Err(exit),
+    };
+    entered.leave();
+    outcome
 }
