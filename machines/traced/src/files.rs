@@ -20,6 +20,9 @@ fn errno(error: HostError) -> Errno {
     Errno::from_raw(error.raw()).unwrap_or(Errno::EIO)
 }
 
+/// The end of the largest offset in a regular file.
+const MAX_BYTES: u64 = i64::MAX as u64;
+
 /// An open host file.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
@@ -92,7 +95,7 @@ impl Mappable {
     pub(crate) fn target(&self) -> ObjectTarget {
         let ops: Arc<dyn VmOps> = Arc::clone(&self.dax) as Arc<dyn VmOps>;
         ObjectTarget {
-            max_bytes: Some(i64::MAX as u64),
+            max_bytes: Some(MAX_BYTES),
             ..ObjectTarget::new(ops).with_file(Arc::clone(&self.mapped), self.rights)
         }
     }
@@ -103,8 +106,9 @@ impl Mappable {
 pub(crate) enum Unmappable {
     /// mmap fails with this errno.
     Refused(Errno),
-    /// It is `/dev/zero`: mapping it makes anonymous memory, which this names if it is private.
-    Zeroes(Box<ObjectTarget>),
+    /// What it is to a mapping all the same: `/dev/zero`, which makes anonymous memory, or what has no
+    /// way to be mapped, which is refused after all that is wrong with the call itself.
+    Other(Box<ObjectTarget>),
 }
 
 struct Known {
@@ -155,23 +159,26 @@ impl Files {
         if flags & libc::O_PATH != 0 {
             return Err(Unmappable::Refused(Errno::EBADF));
         }
-        check_kind(&meta, flags)?;
         let inode = inode_of(&meta);
+        let rights = rights_of(&file, flags);
         if is_zero(&meta) {
-            let rights = rights_of(&file, flags);
             let target = self.zeroes.target(file, inode, rights);
-            return Err(Unmappable::Zeroes(Box::new(target)));
+            return Err(Unmappable::Other(Box::new(target)));
+        }
+        if !meta.is_file() || !rights.contains(FileRights::READ) {
+            return Err(no_mapping(&meta, rights));
         }
         if let Some(known) = self.find_open(inode, &file, flags) {
             return Ok(known);
         }
         if !self.is_mapped(inode) {
             // Some regular files have no mapping: those of /proc and /sys.
-            descriptor::probe_mapping(file.as_fd())
-                .map_err(|error| Unmappable::Refused(errno(error)))?;
+            descriptor::probe_mapping(file.as_fd()).map_err(|error| match errno(error) {
+                Errno::ENODEV => no_mapping(&meta, rights),
+                errno => Unmappable::Refused(errno),
+            })?;
         }
         let path = descriptor::path(file.as_fd());
-        let rights = rights_of(&file, flags);
         let host_rights = match flags & libc::O_ACCMODE {
             libc::O_RDWR => HostRights::ReadWrite,
             _ => HostRights::Read,
@@ -279,16 +286,17 @@ fn is_zero(meta: &std::fs::Metadata) -> bool {
     meta.mode() & libc::S_IFMT == libc::S_IFCHR && meta.rdev() == ZERO
 }
 
-fn check_kind(meta: &std::fs::Metadata, flags: i32) -> Result<(), Unmappable> {
-    match meta.mode() & libc::S_IFMT {
-        libc::S_IFREG => {}
-        libc::S_IFCHR if is_zero(meta) => {}
-        _ => return Err(Unmappable::Refused(Errno::ENODEV)),
-    }
-    if flags & libc::O_ACCMODE == libc::O_WRONLY {
-        return Err(Unmappable::Refused(Errno::EACCES));
-    }
-    Ok(())
+/// A file without a way to be mapped (Linux: no `mmap` hook).
+fn no_mapping(meta: &std::fs::Metadata, rights: FileRights) -> Unmappable {
+    Unmappable::Other(Box::new(ObjectTarget {
+        ops: None,
+        file: None,
+        rights: rights | FileRights::NO_MMAP,
+        max_bytes: meta.is_file().then_some(MAX_BYTES),
+        flags: addr::VmFlags::NONE,
+        private_data: None,
+        prepare: None,
+    }))
 }
 
 fn rights_of(file: &File, flags: i32) -> FileRights {

@@ -1,4 +1,5 @@
-//! `/dev/zero`, mapped privately: anonymous memory that keeps the name of its file.
+//! `/dev/zero`: mapped privately, anonymous memory that keeps the name of its file; shared for writing,
+//! memory of its own that the space makes.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -30,7 +31,7 @@ pub(crate) struct Zeroes {
 }
 
 impl Zeroes {
-    /// What a private mapping of the open file is asked to map.
+    /// What a mapping of the open file is asked to map.
     pub(crate) fn target(
         &mut self,
         file: File,

@@ -205,9 +205,9 @@ fn mmap(tree: &mut Tree, call: &Call<'_>) -> Result<VirtAddr, Errno> {
     } else {
         target_of(tree, call)?
     };
-    let (anonymous, flags) = match &target {
-        MapTarget::Anonymous => (true, flags | MapFlags::ANONYMOUS),
-        MapTarget::Object(_) => (false, flags),
+    let pgoff = match &target {
+        MapTarget::Anonymous => PgOff::ZERO,
+        MapTarget::Object(_) => PgOff::containing(offset),
     };
     let request = MapRequest {
         addr: VirtAddr::new(call.argument(0)),
@@ -215,11 +215,7 @@ fn mmap(tree: &mut Tree, call: &Call<'_>) -> Result<VirtAddr, Errno> {
         prot: prot_of(call.argument(2)),
         flags,
         target,
-        pgoff: if anonymous {
-            PgOff::ZERO
-        } else {
-            PgOff::containing(offset)
-        },
+        pgoff,
     };
     call.memory.mm.mmap(&request)
 }
@@ -228,11 +224,9 @@ fn mmap(tree: &mut Tree, call: &Call<'_>) -> Result<VirtAddr, Errno> {
 fn target_of(tree: &mut Tree, call: &Call<'_>) -> Result<MapTarget, Errno> {
     let task = descriptor::open_task(call.thread.tid).map_err(|_| Errno::EBADF)?;
     let file = descriptor::take(task.as_fd(), call.int(4)).map_err(|_| Errno::EBADF)?;
-    let is_shared = call.argument(3) & u64::from(MapFlags::SHARED.bits()) != 0;
     match tree.files.mappable(file) {
         Ok(file) => Ok(MapTarget::Object(object_of(&file))),
-        Err(Unmappable::Zeroes(_)) if is_shared => Ok(MapTarget::Anonymous),
-        Err(Unmappable::Zeroes(target)) => Ok(MapTarget::Object(*target)),
+        Err(Unmappable::Other(target)) => Ok(MapTarget::Object(*target)),
         Err(Unmappable::Refused(errno)) => Err(errno),
     }
 }
