@@ -3,6 +3,7 @@
 mod smaps;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use addr::{Level, PAGE_SHIFT, PAGE_SIZE, Pfn, Prot, VirtAddr, VirtRange, VmFlags};
@@ -110,16 +111,21 @@ impl Mm {
         }
     }
 
-    /// `/proc/PID/maps`, in the kernel's exact text (`show_map`).
+    /// `/proc/PID/maps`, to be read as text: what of a path is not UTF-8 is replaced.
     pub fn maps_text(&self) -> String {
+        String::from_utf8_lossy(&self.maps()).into_owned()
+    }
+
+    /// `/proc/PID/maps`, in the kernel's exact bytes (`show_map`).
+    pub fn maps(&self) -> Vec<u8> {
         let held = self.read();
         let image = self.image().clone();
-        let mut text = String::new();
+        let mut text = Text::default();
         for vma in held.tree().iter() {
-            // Writing to a string does not fail.
+            // Writing to it does not fail.
             let _ = maps_line(&mut text, vma, &image);
         }
-        text
+        text.0
     }
 
     /// What is mapped in `range`, as runs that are contiguous in both address and target, lowest
@@ -234,7 +240,7 @@ fn joined(run: &Run, page: &Run) -> Option<Run> {
 }
 
 /// One line of `/proc/PID/maps` (`show_map_vma`).
-fn maps_line(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
+fn maps_line(text: &mut Text, vma: &Vma, image: &Image) -> fmt::Result {
     let begin = text.len();
     let flags = vma.flags();
     let bit = |flag, letter| if flags.contains(flag) { letter } else { '-' };
@@ -272,24 +278,27 @@ fn maps_line(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
     if text.len() == name_at {
         text.truncate(before_name);
     }
-    text.push('\n');
+    text.push_str("\n");
     Ok(())
 }
 
 /// Spaces up to the column of names, in a line that begins at `begin` (`seq_pad`).
-fn push_columns(text: &mut String, begin: usize) {
+fn push_columns(text: &mut Text, begin: usize) {
     for _ in text.len()..begin + NAME_COLUMN {
-        text.push(' ');
+        text.push_str(" ");
     }
 }
 
 /// What is printed for an area: path, object's name, heap, stack, or the name a program gave
 /// (`get_vma_name`).
-fn name_of(text: &mut String, vma: &Vma, image: &Image) -> fmt::Result {
+fn name_of(text: &mut Text, vma: &Vma, image: &Image) -> fmt::Result {
     if let Some(file) = &vma.file {
         return match &vma.name {
             Some(name) => write!(text, "[anon_shmem:{name}]"),
-            None => push_path(text, file.path()),
+            None => {
+                push_path(text, &file.path());
+                Ok(())
+            }
         };
     }
     if let Some(ops) = vma
@@ -322,12 +331,36 @@ fn is_initial_stack(vma: &Vma, image: &Image) -> bool {
 }
 
 /// `seq_path(m, path, "\n")`: a newline in a path is written as an octal escape.
-fn push_path(text: &mut String, path: &str) -> fmt::Result {
-    for letter in path.chars() {
-        match letter {
-            '\n' => text.push_str("\\012"),
-            _ => text.push(letter),
+fn push_path(text: &mut Text, path: &[u8]) {
+    for byte in path {
+        match byte {
+            b'\n' => text.push_str("\\012"),
+            byte => text.0.push(*byte),
         }
     }
-    Ok(())
+}
+
+/// What a file of `/proc` says: text, but for paths, which are bytes.
+#[derive(Debug, Default)]
+struct Text(Vec<u8>);
+
+impl Text {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    fn push_str(&mut self, more: &str) {
+        self.0.extend_from_slice(more.as_bytes());
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        self.push_str(more);
+        Ok(())
+    }
 }

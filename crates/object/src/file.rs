@@ -1,7 +1,9 @@
 //! The file that an area maps (Linux: what a memory manager needs of `struct file`).
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use addr::{Errno, PgOff};
@@ -127,6 +129,11 @@ impl FileStep {
 /// What memory calls ask of a file beside its pages (Linux: parts of `file_operations` and
 /// `address_space_operations`). Called with at most the mmap lock held for read; nothing here waits.
 pub trait FileObject: Send + Sync + fmt::Debug {
+    /// What it is called by now, for a file that can be called something else later.
+    fn path(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// The counter its mapped pages go to.
     fn rss_kind(&self) -> RssKind {
         RssKind::File
@@ -210,8 +217,11 @@ impl MappedFile {
     }
 
     /// What `/proc/PID/maps` prints.
-    pub fn path(&self) -> &Arc<str> {
-        &self.path
+    pub fn path(&self) -> Cow<'_, [u8]> {
+        match self.object.path() {
+            Some(path) => Cow::Owned(path),
+            None => Cow::Borrowed(self.path.as_bytes()),
+        }
     }
 
     /// All areas that map the file, by whichever open file (Linux: `f_mapping->i_mmap`).

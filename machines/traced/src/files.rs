@@ -40,6 +40,10 @@ impl HostFile for OpenFile {
         self.rights
     }
 
+    fn path(&self) -> Option<Vec<u8>> {
+        descriptor::path(self.file.as_fd())
+    }
+
     fn size_bytes(&self) -> Result<u64, Errno> {
         self.file
             .metadata()
@@ -178,7 +182,6 @@ impl Files {
                 errno => Unmappable::Refused(errno),
             })?;
         }
-        let path = descriptor::path(file.as_fd());
         let host_rights = match flags & libc::O_ACCMODE {
             libc::O_RDWR => HostRights::ReadWrite,
             _ => HostRights::Read,
@@ -190,7 +193,8 @@ impl Files {
         });
         let host: Arc<dyn HostFile> = Arc::clone(&open) as Arc<dyn HostFile>;
         let dax = DaxFile::new(&self.devices, host).map_err(Unmappable::Refused)?;
-        let mapped = dax.open_file(path);
+        // What it is called, it tells itself.
+        let mapped = dax.open_file("");
         self.remember(inode, &open, &dax, &mapped);
         Ok(Mappable {
             dax,

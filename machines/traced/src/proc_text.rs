@@ -67,11 +67,12 @@ pub(crate) fn of(
 ) -> Option<Vec<u8>> {
     let mm = subject.mm;
     let text = match name {
-        "maps" => mm.maps_text() + VSYSCALL_LINE,
+        "maps" => return Some([&mm.maps(), VSYSCALL_LINE.as_bytes()].concat()),
         "smaps" => {
-            mm.smaps_text() + VSYSCALL_LINE + &mm::smaps_of_nothing(VSYSCALL_BYTES, VmFlags::EXEC)
+            let nothing = mm::smaps_of_nothing(VSYSCALL_BYTES, VmFlags::EXEC);
+            return Some([&mm.smaps(), VSYSCALL_LINE.as_bytes(), &nothing].concat());
         }
-        "smaps_rollup" => mm.smaps_rollup_text(),
+        "smaps_rollup" => return Some(mm.smaps_rollup()),
         "statm" => statm(mm),
         "status" => status(subject, &host()),
         "stat" => stat(subject, &host())?,

@@ -10,13 +10,17 @@ use object::{FileMappings, FileObject, InodeId, MappedFile};
 
 use crate::sys::descriptor;
 
-/// The device as areas know it: nothing can be asked of it.
+/// The device as areas know it: nothing can be asked of it but its name.
 #[derive(Debug)]
 struct Device {
     file: File,
 }
 
-impl FileObject for Device {}
+impl FileObject for Device {
+    fn path(&self) -> Option<Vec<u8>> {
+        descriptor::path(self.file.as_fd())
+    }
+}
 
 #[derive(Debug)]
 struct Known {
@@ -62,10 +66,9 @@ impl Zeroes {
     }
 
     fn remember(&mut self, file: File, inode: InodeId) -> Arc<MappedFile> {
-        let path = descriptor::path(file.as_fd());
         let device = Arc::new(Device { file });
         let object: Arc<dyn FileObject> = Arc::clone(&device) as Arc<dyn FileObject>;
-        let mapped = MappedFile::new(inode, path, FileMappings::new(), object);
+        let mapped = MappedFile::new(inode, "", FileMappings::new(), object);
         self.known.retain(|known| known.mapped.strong_count() > 0);
         self.known.push(Known {
             device: Arc::downgrade(&device),

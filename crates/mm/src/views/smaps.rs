@@ -1,6 +1,6 @@
 //! `/proc/PID/smaps` and `smaps_rollup`: what of each area is resident, and whose it is.
 
-use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::ops::AddAssign;
 
@@ -9,7 +9,7 @@ use frame::FolioFlags;
 use pgtable::Entry;
 use vma::{MmapHeld, Vma};
 
-use super::{maps_line, push_columns};
+use super::{Text, maps_line, push_columns};
 use crate::accounts::RssKind;
 use crate::mm::Mm;
 
@@ -96,22 +96,22 @@ const MNEMONICS: [(VmFlags, &str); 37] = [
 ];
 
 impl Mm {
-    /// `/proc/PID/smaps`, in the kernel's exact text (`show_smap`).
-    pub fn smaps_text(&self) -> String {
+    /// `/proc/PID/smaps`, in the kernel's exact bytes (`show_smap`).
+    pub fn smaps(&self) -> Vec<u8> {
         let held = self.read();
         let image = self.image().clone();
-        let mut text = String::new();
+        let mut text = Text::default();
         for vma in held.tree().iter() {
             let sizes = self.sizes(vma);
-            // Writing to a string does not fail.
+            // Writing to it does not fail.
             let _ = maps_line(&mut text, vma, &image);
             let _ = area_text(&mut text, vma.range.bytes(), &sizes, vma.flags());
         }
-        text
+        text.0
     }
 
-    /// `/proc/PID/smaps_rollup`, in the kernel's exact text (`show_smaps_rollup`).
-    pub fn smaps_rollup_text(&self) -> String {
+    /// `/proc/PID/smaps_rollup`, in the kernel's exact bytes (`show_smaps_rollup`).
+    pub fn smaps_rollup(&self) -> Vec<u8> {
         let held = self.read();
         let mut sizes = Sizes::default();
         let (mut first, mut end) = (None, 0);
@@ -120,7 +120,7 @@ impl Mm {
             first.get_or_insert(vma.range.start().as_u64());
             end = vma.range.end().as_u64();
         }
-        let mut text = String::new();
+        let mut text = Text::default();
         let _ = write!(
             text,
             "{:08x}-{end:08x} ---p 00000000 00:00 0 ",
@@ -129,7 +129,7 @@ impl Mm {
         push_columns(&mut text, 0);
         text.push_str("[rollup]\n");
         let _ = sizes_text(&mut text, &sizes, Extent::Space);
-        text
+        text.0
     }
 
     /// What is resident of an area (`smap_gather_stats`).
@@ -194,13 +194,13 @@ impl Mm {
 
 /// What the lines of `smaps` are about that follow the line of `maps`: `bytes` of an area of which
 /// nothing is resident.
-pub fn smaps_of_nothing(bytes: u64, flags: VmFlags) -> String {
-    let mut text = String::new();
+pub fn smaps_of_nothing(bytes: u64, flags: VmFlags) -> Vec<u8> {
+    let mut text = Text::default();
     let _ = area_text(&mut text, bytes, &Sizes::default(), flags);
-    text
+    text.0
 }
 
-fn area_text(text: &mut String, bytes: u64, sizes: &Sizes, flags: VmFlags) -> fmt::Result {
+fn area_text(text: &mut Text, bytes: u64, sizes: &Sizes, flags: VmFlags) -> fmt::Result {
     line(text, "Size:           ", bytes)?;
     line(text, "KernelPageSize: ", PAGE_SIZE)?;
     line(text, "MMUPageSize:    ", PAGE_SIZE)?;
@@ -210,11 +210,11 @@ fn area_text(text: &mut String, bytes: u64, sizes: &Sizes, flags: VmFlags) -> fm
     for (_, name) in MNEMONICS.iter().filter(|(flag, _)| flags.contains(*flag)) {
         write!(text, "{name} ")?;
     }
-    text.push('\n');
+    text.push_str("\n");
     Ok(())
 }
 
-fn line(text: &mut String, name: &str, bytes: u64) -> fmt::Result {
+fn line(text: &mut Text, name: &str, bytes: u64) -> fmt::Result {
     writeln!(text, "{name}{:8} kB", bytes >> 10)
 }
 
@@ -226,7 +226,7 @@ enum Extent {
 }
 
 /// `__show_smap`.
-fn sizes_text(text: &mut String, sizes: &Sizes, extent: Extent) -> fmt::Result {
+fn sizes_text(text: &mut Text, sizes: &Sizes, extent: Extent) -> fmt::Result {
     line(text, "Rss:            ", sizes.resident)?;
     line(text, "Pss:            ", sizes.pss >> PSS_SHIFT)?;
     line(text, "Pss_Dirty:      ", sizes.pss_dirty >> PSS_SHIFT)?;

@@ -71,7 +71,7 @@ fn smaps_says_whose_pages_are() {
     program.store(page(range, 1), 1).unwrap();
     let child = space.fork();
     program.store(page(range, 1), 2).unwrap();
-    let text = space.mm.smaps_text();
+    let text = String::from_utf8(space.mm.smaps()).unwrap();
     let kib = |name: &str| -> u64 {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -81,7 +81,7 @@ fn smaps_says_whose_pages_are() {
     assert_eq!(["Shared_Dirty:", "Private_Dirty:"].map(kib), [4, 4]);
     assert_eq!(["Anonymous:", "Referenced:", "Locked:"].map(kib), [8, 8, 0]);
     assert!(text.contains("\nVmFlags: rd wr mr mw me ac "));
-    let rollup = space.mm.smaps_rollup_text();
+    let rollup = String::from_utf8(space.mm.smaps_rollup()).unwrap();
     assert!(rollup.lines().next().unwrap().ends_with(" [rollup]"));
     assert!(rollup.contains("\nPss_Anon:              6 kB\n"));
     drop(child);

@@ -1,6 +1,7 @@
 //! An open host file as areas map it (Linux: the operations of a DAX file system).
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use addr::{Errno, PAGE_SIZE, PgOff};
 use frame::{AllocRequest, Arena, ChargeId, FreshFolio, Purpose};
@@ -40,7 +41,8 @@ impl DaxFile {
         Ok(Arc::new(DaxFile { pagemap, file }))
     }
 
-    /// The file of areas that map it; `path` is what `/proc/PID/maps` prints.
+    /// The file of areas that map it; `path` is what `/proc/PID/maps` prints
+    /// if the host does not tell.
     pub fn open_file(self: &Arc<Self>, path: impl Into<Arc<str>>) -> Arc<MappedFile> {
         let object: Arc<dyn FileObject> = Arc::clone(self) as Arc<dyn FileObject>;
         let mappings = Arc::clone(self.pagemap.mappings());
@@ -239,6 +241,10 @@ impl VmOps for DaxFile {
 }
 
 impl FileObject for DaxFile {
+    fn path(&self) -> Option<Vec<u8>> {
+        self.file.path()
+    }
+
     fn size_bytes(&self) -> Option<u64> {
         Some(self.pagemap.size_bytes())
     }

@@ -1,5 +1,6 @@
 //! What the host can be asked about an open file.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use addr::{Errno, PgOff};
@@ -23,6 +24,11 @@ pub trait HostFile: Send + Sync + fmt::Debug {
 
     /// What it was opened for. Constant; asks nobody.
     fn rights(&self) -> HostRights;
+
+    /// What it is called now, if the host tells. Must be quick: the mmap lock may be held.
+    fn path(&self) -> Option<Vec<u8>> {
+        None
+    }
 
     /// Its size in bytes now.
     fn size_bytes(&self) -> Result<u64, Errno>;

@@ -152,7 +152,7 @@ fn two_open_files_of_one_object_are_one_inode() {
         Some(&Arc::clone(&one))
     ));
     assert!(!crate::file::same_open_file(Some(&one), None));
-    assert_eq!(&**one.path(), "/dev/zero (deleted)");
+    assert_eq!(&*one.path(), b"/dev/zero (deleted)");
     assert_eq!(one.object().rss_kind(), RssKind::Shmem);
     assert_eq!(one.object().residency(), Residency::Visible);
     assert_eq!(one.object().size_bytes(), Some(PAGE_SIZE));

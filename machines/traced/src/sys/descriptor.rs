@@ -5,6 +5,7 @@ use super::{HostError, Tid};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 
 fn owned(number: libc::c_long) -> Result<OwnedFd, HostError> {
@@ -189,13 +190,11 @@ pub(crate) fn punch_hole(
     }
 }
 
-/// Where a descriptor of this process was opened, as the kernel tells it; empty if it does not.
-pub(crate) fn path(descriptor: BorrowedFd<'_>) -> String {
+/// What the file behind a descriptor of this process is called now, as the kernel tells it.
+pub(crate) fn path(descriptor: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
-    std::fs::read_link(link).map_or_else(
-        |_| String::new(),
-        |path| path.to_string_lossy().into_owned(),
-    )
+    let path = std::fs::read_link(link).ok()?;
+    Some(path.into_os_string().into_vec())
 }
 
 /// Whether two descriptors of this process are of one opening of a file.
