@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use addr::{Errno, PgOff};
 use mm::{FileRights, ObjectTarget};
 use object::device::{DaxFile, DeviceSpace, HostFile, HostRights};
+use object::rmap::EvenCows;
 use object::{InodeId, MappedFile, VmOps};
 
 pub(crate) use crate::sys::descriptor::with_descriptor;
@@ -263,6 +264,23 @@ impl Files {
         };
         if let Some(pagemap) = self.devices.find(inode_of(&meta)) {
             pagemap.resized(bytes);
+            pagemap.resized(meta.len());
+        }
+    }
+
+    /// A program has moved what a file holds from `offset` on, to elsewhere in the file.
+    pub(crate) fn note_shifted(&self, descriptor: OwnedFd, offset: u64) {
+        let file = File::from(descriptor);
+        // XFS leaves private copies where they are.
+        if descriptor::filesystem_kind(file.as_fd()) == Ok(libc::XFS_SUPER_MAGIC) {
+            return;
+        }
+        let Ok(meta) = file.metadata() else {
+            return;
+        };
+        if let Some(pagemap) = self.devices.find(inode_of(&meta)) {
+            let first = PgOff::containing(offset);
+            pagemap.mappings().unmap(first, None, EvenCows::Yes);
             pagemap.resized(meta.len());
         }
     }

@@ -132,6 +132,8 @@ pub(crate) enum OnReturn {
     Opened,
     /// A file may have another length now: this one, and no other meanwhile.
     Resized(Resized, u64),
+    /// What a file, by this descriptor, holds from this offset on may have moved.
+    Shifted(i32, u64),
     /// A task is told its CPUs at this address.
     Cpus(u64),
     /// Limits may have changed.

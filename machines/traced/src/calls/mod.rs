@@ -121,6 +121,7 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
         Verb::Fork | Verb::Vfork | Verb::Clone | Verb::Clone3 => birth::see(tree, call, verb),
         Verb::Exec => Ok(Answer::Run),
         Verb::Open => open::see(call),
+        Verb::Fallocate => Ok(open::see_shift(call)),
         Verb::Truncate | Verb::Ftruncate => Ok(open::see_resize(call, verb)),
         Verb::Futex => futex::see(call),
         Verb::FutexWaitv => futex::see_waitv(call),
@@ -207,6 +208,10 @@ fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, 
         OnReturn::Opened => open::on_opened(tree, thread),
         OnReturn::Resized(which, bytes) => {
             open::on_resized(tree, thread, which, bytes)?;
+            Ok(Next::Resume)
+        }
+        OnReturn::Shifted(number, from) => {
+            open::on_shifted(tree, thread, number, from)?;
             Ok(Next::Resume)
         }
         OnReturn::Limits => {

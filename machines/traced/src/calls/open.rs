@@ -216,3 +216,32 @@ pub(crate) fn on_resized(
     }
     Ok(())
 }
+
+/// Lets fallocate run; if it takes a part out of a file or puts one in, our mappings hear of it on its
+/// return.
+pub(crate) fn see_shift(call: &mut Call<'_>) -> Answer {
+    const SHIFTS: i32 = libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE;
+    if call.int(1) & SHIFTS == 0 {
+        return Answer::Run;
+    }
+    call.thread.phase = Phase::InCall(OnReturn::Shifted(call.int(0), call.argument(2)));
+    Answer::Go(Next::ToCallEdge)
+}
+
+/// What a file holds from `offset` on may be elsewhere in it now.
+pub(crate) fn on_shifted(
+    tree: &Tree,
+    thread: &Thread,
+    number: i32,
+    offset: u64,
+) -> Result<(), Halt> {
+    if ptrace::registers(thread.tid)?.result() < 0 {
+        return Ok(());
+    }
+    let file =
+        descriptor::open_task(thread.tid).and_then(|task| descriptor::take(task.as_fd(), number));
+    if let Ok(file) = file {
+        tree.files.note_shifted(file, offset);
+    }
+    Ok(())
+}

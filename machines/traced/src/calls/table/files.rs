@@ -44,6 +44,7 @@ pub(super) const FILES: &[(i64, Plan)] = &[
         c::SYS_copy_file_range,
         Prepare(&[both(1, Bytes(8)), both(3, Bytes(8))]),
     ),
+    (c::SYS_fallocate, See(Verb::Fallocate, &[])),
     (c::SYS_ftruncate, See(Verb::Ftruncate, &[])),
     (c::SYS_truncate, See(Verb::Truncate, &[Text(0)])),
     (c::SYS_fsetxattr, Prepare(&[Text(1), input(2, Argument(3))])),
