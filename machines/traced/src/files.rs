@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Weak};
 
-use addr::{Errno, PgOff};
+use addr::{Errno, PAGE_SIZE, PgOff};
 use mm::{FileRights, ObjectTarget};
 use object::device::{DaxFile, DeviceSpace, HostFile, HostRights};
+use object::file::Residency;
 use object::rmap::EvenCows;
 use object::{InodeId, MappedFile, VmOps};
 
@@ -73,9 +74,22 @@ impl HostFile for OpenFile {
     }
 
     fn is_resident(&self, pgoff: PgOff) -> bool {
-        let mut byte = [0u8];
-        let offset = pgoff.bytes().unwrap_or(u64::MAX >> 1);
-        descriptor::read_at_hand(self.file.as_fd(), offset, &mut byte).is_ok()
+        let Some(offset) = pgoff.bytes() else {
+            return false;
+        };
+        let fd = self.file.as_fd();
+        descriptor::is_cached(fd, offset, PAGE_SIZE).unwrap_or_else(|_| {
+            let mut byte = [0u8];
+            descriptor::read_at_hand(fd, offset, &mut byte).is_ok()
+        })
+    }
+
+    fn residency(&self) -> Residency {
+        // The host refuses to tell who neither owns the file nor may write it.
+        match descriptor::is_cached(self.file.as_fd(), 0, PAGE_SIZE) {
+            Err(error) if error.raw() == libc::EPERM => Residency::Hidden,
+            _ => Residency::Visible,
+        }
     }
 
     fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {

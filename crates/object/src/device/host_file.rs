@@ -51,7 +51,8 @@ pub trait HostFile: Send + Sync + fmt::Debug {
         None
     }
 
-    /// Whether its opener owns the file or may write it, for mincore. Asks nobody.
+    /// Whether its opener owns the file or may write it, for mincore. Must be quick: the mmap lock
+    /// may be held.
     fn residency(&self) -> Residency {
         match self.rights() {
             HostRights::ReadWrite => Residency::Visible,

@@ -167,6 +167,33 @@ pub(crate) fn read_at_hand(
     Err(HostError::new(libc::EAGAIN))
 }
 
+/// Whether the host has something of these bytes of a file in memory. Older hosts answer ENOSYS.
+pub(crate) fn is_cached(
+    descriptor: BorrowedFd<'_>,
+    offset: u64,
+    bytes: u64,
+) -> Result<bool, HostError> {
+    const CACHESTAT: libc::c_long = 451;
+    let range = [offset, bytes];
+    let mut counts = [0u64; 5];
+    // SAFETY: the two structures are of numbers of 64 bits: two, which are read, and five, which are
+    // stored; both outlive the call.
+    let answer = unsafe {
+        libc::syscall(
+            CACHESTAT,
+            descriptor.as_raw_fd(),
+            range.as_ptr(),
+            counts.as_mut_ptr(),
+            0,
+        )
+    };
+    if answer < 0 {
+        return Err(HostError::last());
+    }
+    let [nr_cached, ..] = counts;
+    Ok(nr_cached > 0)
+}
+
 fn is_in_memory(descriptor: BorrowedFd<'_>) -> bool {
     filesystem_kind(descriptor).is_ok_and(|kind| kind == libc::TMPFS_MAGIC)
 }
