@@ -63,6 +63,12 @@ impl HostFile for OpenFile {
         descriptor::read_at_hand(self.file.as_fd(), offset, buf).ok()
     }
 
+    fn read_last_page(&self, pgoff: PgOff, page: &mut [u8]) {
+        if let Some(offset) = pgoff.bytes() {
+            descriptor::read_mapped(self.file.as_fd(), offset, page);
+        }
+    }
+
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
         self.file
             .write_at(bytes, offset)

@@ -166,6 +166,7 @@ fn read_page(
         if pgoff.as_u64() >= size.div_ceil(PAGE_SIZE) {
             return Err(FaultFailure::Bus);
         }
+        file.read_last_page(pgoff, &mut data);
     }
     frame.write(0, &data);
     Ok(frame)

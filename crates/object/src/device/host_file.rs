@@ -43,6 +43,12 @@ pub trait HostFile: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Fills `page` as a shared mapping shows page `pgoff`, in which the file ends: with what mappings
+    /// stored behind the end. Leaves it as it is if the host cannot tell.
+    fn read_last_page(&self, pgoff: PgOff, page: &mut [u8]) {
+        let _ = (pgoff, page);
+    }
+
     /// Writes at a byte offset; returns how much.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno>;
 

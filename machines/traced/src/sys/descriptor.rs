@@ -108,6 +108,24 @@ pub(crate) fn filesystem_kind(descriptor: BorrowedFd<'_>) -> Result<i64, HostErr
 
 /// Whether the host lets this file be mapped, found by mapping and unmapping one page of it.
 pub(crate) fn probe_mapping(descriptor: BorrowedFd<'_>) -> Result<(), HostError> {
+    with_mapping(descriptor, 0, |_| ())
+}
+
+/// Fills `page` as a mapping shows the page at `offset`; what cannot be read is left as it is.
+pub(crate) fn read_mapped(descriptor: BorrowedFd<'_>, offset: u64, page: &mut [u8]) {
+    let own = Tid::new(std::process::id() as i32);
+    // Not by a load: the file may be cut off at any time. What cannot be mapped is left as it is too.
+    let _ = with_mapping(descriptor, offset, |at| super::memory::read(own, at, page));
+}
+
+/// Lends the address at which the page at `offset` of a file is mapped, shared and to be read. What is
+/// there may be SIGBUS.
+fn with_mapping<T>(
+    descriptor: BorrowedFd<'_>,
+    offset: u64,
+    act: impl FnOnce(u64) -> T,
+) -> Result<T, HostError> {
+    let offset = i64::try_from(offset).map_err(|_| HostError::new(libc::EINVAL))?;
     // SAFETY: a mapping at a place that the kernel chooses overlaps nothing.
     let at = unsafe {
         libc::mmap(
@@ -116,15 +134,16 @@ pub(crate) fn probe_mapping(descriptor: BorrowedFd<'_>) -> Result<(), HostError>
             libc::PROT_READ,
             libc::MAP_SHARED,
             descriptor.as_raw_fd(),
-            0,
+            offset,
         )
     };
     if at == libc::MAP_FAILED {
         return Err(HostError::last());
     }
+    let answer = act(at as u64);
     // SAFETY: the mapping just made, which nothing points into.
     unsafe { libc::munmap(at, 4096) };
-    Ok(())
+    Ok(answer)
 }
 
 /// Lends the descriptor of an open file; `None` when it has none.
