@@ -3,7 +3,7 @@
 //! Everything is read from the settings that decide it; nothing is changed.
 
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub(crate) enum Colour {
 impl Colour {
     /// Colour is for terminals only.
     pub(crate) fn of_stdout() -> Self {
-        if std::io::stdout().is_terminal() {
+        if io::stdout().is_terminal() {
             Self::On
         } else {
             Self::Off
@@ -67,8 +67,8 @@ pub(crate) fn examine() -> Vec<Finding> {
 }
 
 /// Prints a line per finding, and under it what to do where something is missing.
-pub(crate) fn print_text(findings: &[Finding], colour: Colour) -> ExitCode {
-    let mut out = std::io::stdout().lock();
+pub(crate) fn print_text(findings: &[Finding], colour: Colour) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     for finding in findings {
         let (word, paint) = match finding.state {
             State::Ok => ("ok", "32"),
@@ -79,20 +79,18 @@ pub(crate) fn print_text(findings: &[Finding], colour: Colour) -> ExitCode {
             Colour::On => format!("\x1b[{paint}m{word:<8}\x1b[0m"),
             Colour::Off => format!("{word:<8}"),
         };
-        // A reader that closed the pipe has seen enough.
-        let _ = writeln!(out, "{word} {:<16} {}", finding.name, finding.detail);
+        writeln!(out, "{word} {:<16} {}", finding.name, finding.detail)?;
         if let Some(remedy) = finding.remedy {
-            let _ = writeln!(out, "{:<25} to fix: {remedy}", "");
+            writeln!(out, "{:<25} to fix: {remedy}", "")?;
         }
     }
-    verdict(findings)
+    Ok(())
 }
 
 /// Prints the findings as one JSON object.
-pub(crate) fn print_json(findings: &[Finding]) -> ExitCode {
+pub(crate) fn print_json(findings: &[Finding]) -> io::Result<()> {
     let object = serde_json::json!({ "ready": ready(findings), "findings": findings });
-    let _ = writeln!(std::io::stdout().lock(), "{object:#}");
-    verdict(findings)
+    writeln!(io::stdout().lock(), "{object:#}")
 }
 
 fn ready(findings: &[Finding]) -> bool {
@@ -101,7 +99,8 @@ fn ready(findings: &[Finding]) -> bool {
         .all(|finding| finding.state != State::Missing)
 }
 
-fn verdict(findings: &[Finding]) -> ExitCode {
+/// Success if nothing is missing.
+pub(crate) fn verdict(findings: &[Finding]) -> ExitCode {
     if ready(findings) {
         ExitCode::SUCCESS
     } else {

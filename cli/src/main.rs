@@ -7,6 +7,7 @@ mod report;
 mod run;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -41,7 +42,8 @@ struct RunArguments {
     /// Print what the memory manager did, to standard error, when the program has ended.
     #[arg(long, value_name = "FORM")]
     stats: Option<StatsForm>,
-    /// The size of the arena that all frames come from: bytes, or with K, M, G, T.
+    /// The size of the arena that all frames come from: a number of bytes, or one with K, M, G or T
+    /// (or KiB, MiB, GiB, TiB), which are powers of 1024.
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = parse_size)]
     memory: u64,
     /// The program and its arguments.
@@ -67,32 +69,53 @@ enum StatsForm {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            let status = u8::try_from(answer.exit_code()).unwrap_or(2);
+            return printed(answer.print(), ExitCode::from(status));
+        }
+    };
+    match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Doctor(arguments) => {
             let findings = doctor::examine();
-            if arguments.json {
+            let written = if arguments.json {
                 doctor::print_json(&findings)
             } else {
                 doctor::print_text(&findings, doctor::Colour::of_stdout())
-            }
+            };
+            printed(written, doctor::verdict(&findings))
         }
     }
 }
 
-/// `512M` and the like, in bytes: a number and one of K, M, G, T (powers of 1024).
+/// `status`, if what was written has come through. A reader that closed the pipe has seen enough.
+fn printed(written: io::Result<()>, status: ExitCode) -> ExitCode {
+    match written.and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            run::complain(&format!("write error: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => status,
+    }
+}
+
+/// `512M` and the like, in bytes: a number and a unit, if any.
 fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..]
-        .to_ascii_uppercase()
-        .trim_end_matches("IB")
-    {
-        "" | "B" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        other => return Err(format!("{other} is not a unit: K, M, G or T")),
+    let unit = &text[digits.len()..];
+    let shift = match unit.to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" | "KIB" => 10,
+        "M" | "MIB" => 20,
+        "G" | "GIB" => 30,
+        "T" | "TIB" => 40,
+        _ => {
+            return Err(format!(
+                "{unit} is not a unit: K, M, G, T or KiB, MiB, GiB, TiB"
+            ));
+        }
     };
     let number: u64 = digits
         .parse()
@@ -118,7 +141,16 @@ mod tests {
         assert_eq!(parse_size("2g"), Ok(2 << 30));
         assert_eq!(parse_size("1MiB"), Ok(1 << 20));
         assert_eq!(parse_size("8388608"), Ok(8 << 20));
-        for wrong in ["", "G", "12Q", "-1M", "99999999999T", "17"] {
+        for wrong in [
+            "",
+            "G",
+            "12Q",
+            "12MB",
+            "4096iB",
+            "-1M",
+            "99999999999T",
+            "17",
+        ] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
         }
     }

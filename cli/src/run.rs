@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use traced::{Ending, RunConfig, SignalPolicy, StatsPolicy};
+use traced::{Ending, RunConfig, RunError, SignalPolicy, StatsPolicy};
 
 use crate::{RunArguments, StatsForm, report};
 
@@ -23,7 +23,11 @@ pub(crate) fn run(arguments: RunArguments) -> ExitCode {
     let outcome = match traced::run(&config) {
         Ok(outcome) => outcome,
         Err(error) => {
-            complain(&error.to_string());
+            let option = match &error {
+                RunError::ArenaSize { .. } => "--memory: ",
+                _ => "",
+            };
+            complain(&format!("{option}{error}"));
             return status(error.exit_status());
         }
     };
@@ -42,7 +46,8 @@ pub(crate) fn run(arguments: RunArguments) -> ExitCode {
     }
 }
 
-fn complain(text: &str) {
+/// One line to standard error.
+pub(crate) fn complain(text: &str) {
     // Nobody reads standard error: there is nowhere else to say it.
     let _ = writeln!(std::io::stderr().lock(), "recto: {text}");
 }

@@ -70,11 +70,26 @@ pub enum ArenaError {
     #[error("the host has no address space for {0} frames")]
     AddressSpace(u64),
     /// The host gives no memory file.
-    #[error("the host gives no memory file for the arena (error {errno:?})")]
+    #[error("the host gives no memory file for the arena{}", Reason(*errno))]
     File {
         /// The host's error number, if there is one.
         errno: Option<i32>,
     },
+}
+
+/// `: ` and the text of an error number, if there is one and the host is there to tell it.
+struct Reason(Option<i32>);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            #[cfg(feature = "std")]
+            Some(errno) => write!(f, ": {}", std::io::Error::from_raw_os_error(errno)),
+            #[cfg(not(feature = "std"))]
+            Some(errno) => write!(f, ": error {errno}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A run of frames, and everything known of them.

@@ -4,11 +4,11 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use frame::{Arena, ArenaConfig};
+use frame::{Arena, ArenaConfig, ArenaError};
 use mm::Commit;
 use object::device::DeviceSpace;
 
@@ -97,6 +97,14 @@ pub struct Outcome {
     pub stats: TreeStats,
 }
 
+impl Outcome {
+    /// The new process ended before it had a program.
+    fn before_the_program(ending: Ending) -> Self {
+        let stats = TreeStats::default();
+        Self { ending, stats }
+    }
+}
+
 /// Why a program could not be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -132,6 +140,12 @@ pub enum RunError {
         /// The errno's text.
         text: String,
     },
+    /// There can be no arena of this size here.
+    #[error("{text}")]
+    ArenaSize {
+        /// Why.
+        text: String,
+    },
     /// The arena cannot be made, or has no room for the program's image.
     #[error("out of memory: {text}")]
     NoMemory {
@@ -154,6 +168,7 @@ impl RunError {
         match self {
             Self::NotFound { .. } => 127,
             Self::NotExecutable { .. } => 126,
+            Self::ArenaSize { .. } => 2,
             _ => 1,
         }
     }
@@ -172,11 +187,7 @@ fn host(what: &'static str) -> impl FnOnce(HostError) -> RunError {
 /// # Errors
 /// When the program could not be started. What happens to it afterwards is an [`Outcome`].
 pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
-    let arena = Arena::new(ArenaConfig::memfd(config.arena_frames)).map_err(|error| {
-        RunError::NoMemory {
-            text: error.to_string(),
-        }
-    })?;
+    let arena = Arena::new(ArenaConfig::memfd(config.arena_frames)).map_err(no_arena)?;
     let nr_descriptors = descriptor::raise_limit();
     let cookie = Cookie::random().map_err(host("random numbers"))?;
     let plan = Launch {
@@ -209,6 +220,14 @@ pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
     })
 }
 
+fn no_arena(error: ArenaError) -> RunError {
+    let text = error.to_string();
+    match error {
+        ArenaError::Frames(_) | ArenaError::AddressSpace(_) => RunError::ArenaSize { text },
+        _ => RunError::NoMemory { text },
+    }
+}
+
 fn not_permitted(error: HostError) -> RunError {
     RunError::NotPermitted {
         text: error.to_string(),
@@ -236,10 +255,18 @@ fn start(
         arena: Arc::clone(arena),
         commit: Arc::new(Commit::guess(arena.nr_frames())),
     };
-    until_exec(config, root)?;
+    if let Some(ending) = until_exec(config, root)? {
+        return Ok(Outcome::before_the_program(ending));
+    }
     let mut tree = Tree::new(&shared, materials, bell.tid(), root);
-    tree.begin(inherited)
-        .map_err(|reason| unadoptable(config, reason))?;
+    match tree.begin(inherited) {
+        Ok(()) => {}
+        Err(Unadoptable::Gone) => {
+            kill(root, libc::SIGKILL);
+            return reap(root).map(Outcome::before_the_program).ok_or_else(lost);
+        }
+        Err(reason) => return Err(unadoptable(config, reason)),
+    }
     tree.together = together;
     tree.stats_policy = config.stats;
     let idle = GiveBack::begin(arena);
@@ -267,10 +294,7 @@ fn unadoptable(config: &RunConfig, reason: Unadoptable) -> RunError {
         Unadoptable::OutOfMemory => RunError::NoMemory {
             text: format!("no room for the image of {program}"),
         },
-        Unadoptable::Gone => RunError::Host {
-            what: "start",
-            text: "the program was killed".to_owned(),
-        },
+        Unadoptable::Gone => lost(),
         Unadoptable::Strange(what) => RunError::Host {
             what: "start",
             text: what.to_owned(),
@@ -278,13 +302,16 @@ fn unadoptable(config: &RunConfig, reason: Unadoptable) -> RunError {
     }
 }
 
+fn lost() -> RunError {
+    RunError::Host {
+        what: "start",
+        text: "the new process died".to_owned(),
+    }
+}
+
 /// Waits for the new task's report that it is under the filter, and takes the listener. If it cannot
 /// come under one, it ends with the errno.
 fn listener_of(root: Tid) -> Result<Listener, RunError> {
-    let lost = || RunError::Host {
-        what: "start",
-        text: "the new process died".to_owned(),
-    };
     loop {
         match wait::one(root).map_err(|Gone| lost())? {
             Stop::Seccomp => break,
@@ -309,17 +336,16 @@ fn listener_of(root: Tid) -> Result<Listener, RunError> {
     Ok(Listener::new(listener))
 }
 
-/// Lets the new task go on until the program has been executed, or could not be.
-fn until_exec(config: &RunConfig, root: Tid) -> Result<(), RunError> {
+/// Lets the new task go on until the program has been executed, or could not be. The answer is how
+/// it ended, if a signal ended it: the host kills a task when it finds too late that it cannot build
+/// the image of a file that it took for a program.
+fn until_exec(config: &RunConfig, root: Tid) -> Result<Option<Ending>, RunError> {
     let program = config.program.to_string_lossy().into_owned();
-    let lost = || RunError::Host {
-        what: "start",
-        text: "the new process died".to_owned(),
-    };
     loop {
         match wait::one(root).map_err(|Gone| lost())? {
-            Stop::Exec => return Ok(()),
-            Stop::Exited { .. } | Stop::Killed { .. } => return Err(lost()),
+            Stop::Exec => return Ok(None),
+            Stop::Killed { signal, .. } => return Ok(Some(Ending::Killed(signal))),
+            Stop::Exited { .. } => return Err(lost()),
             Stop::Seccomp => {
                 let regs = ptrace::registers(root).map_err(|Gone| lost())?;
                 if Report::from_word(regs.argument(1)) == Some(Report::NoProgram)
@@ -337,23 +363,33 @@ fn until_exec(config: &RunConfig, root: Tid) -> Result<(), RunError> {
 }
 
 fn no_program(program: String, errno: HostError) -> RunError {
-    let text = match errno.raw() {
-        libc::ENOENT if !program.contains('/') => "command not found".to_owned(),
-        _ => errno.to_string(),
-    };
+    let searched = !program.contains('/');
+    let text = errno.to_string();
     match errno.raw() {
-        libc::ENOENT | libc::ENOTDIR => RunError::NotFound { program, text },
+        libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG if searched => RunError::NotFound {
+            program,
+            text: "command not found".to_owned(),
+        },
+        libc::ENOENT => RunError::NotFound { program, text },
+        libc::EACCES if Path::new(&program).is_dir() => RunError::NotExecutable {
+            program,
+            text: HostError::new(libc::EISDIR).to_string(),
+        },
         _ => RunError::NotExecutable { program, text },
     }
 }
 
-fn reap(root: Tid) {
+/// Waits for the end of a task; the answer is how it ended, if it has not been told before.
+fn reap(root: Tid) -> Option<Ending> {
     while let Ok(stop) = wait::one(root) {
-        if matches!(stop, Stop::Exited { .. } | Stop::Killed { .. }) {
-            return;
+        match stop {
+            Stop::Exited { status } => return Some(Ending::Exited(status)),
+            Stop::Killed { signal, .. } => return Some(Ending::Killed(signal)),
+            _ => {}
         }
         let _ = ptrace::resume(root, 0);
     }
+    None
 }
 
 fn verdicts() -> Vec<Verdict> {
@@ -367,7 +403,7 @@ fn verdicts() -> Vec<Verdict> {
         .collect()
 }
 
-/// The files to try, as a shell does.
+/// The files to try, as a shell does: its search passes over directories.
 fn candidates(config: &RunConfig) -> Vec<CString> {
     let program = config.program.as_bytes();
     if program.contains(&b'/') || program.is_empty() {
@@ -382,9 +418,9 @@ fn candidates(config: &RunConfig) -> Vec<CString> {
                 directory
             }
         })
-        .filter_map(|directory| {
-            CString::new(directory.join(&config.program).into_os_string().into_vec()).ok()
-        })
+        .map(|directory| directory.join(&config.program))
+        .filter(|file| !file.is_dir())
+        .filter_map(|file| CString::new(file.into_os_string().into_vec()).ok())
         .collect()
 }
 

@@ -57,19 +57,44 @@ pub(crate) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
 }
 
 static IGNORED_SIGPIPE: AtomicBool = AtomicBool::new(false);
+/// The standard descriptors that were closed, a bit each.
+static CLOSED: AtomicI32 = AtomicI32::new(0);
+const STANDARD: core::ops::Range<i32> = 0..3;
 
-/// Runs before `main`: the runtime of Rust ignores SIGPIPE, and a program that is started inherits
-/// what it was before.
-extern "C" fn note_sigpipe() {
+/// Runs before `main`: the runtime of Rust ignores SIGPIPE and opens standard descriptors that are
+/// closed, and a program that is started inherits what was before.
+extern "C" fn note_what_the_runtime_changes() {
     let ignored = is_ignored(libc::SIGPIPE);
     IGNORED_SIGPIPE.store(ignored, Ordering::SeqCst);
+    // SAFETY: numbers alone; of an open descriptor it only tells.
+    let is_closed = |fd: &i32| unsafe { libc::fcntl(*fd, libc::F_GETFD) } < 0;
+    let closed = STANDARD
+        .filter(is_closed)
+        .fold(0, |bits, fd| bits | 1 << fd);
+    CLOSED.store(closed, Ordering::SeqCst);
 }
 
 // SAFETY: the section holds functions without arguments that are called before `main`; this one makes
-// one host call.
+// host calls alone.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = note_sigpipe;
+static AT_START: extern "C" fn() = note_what_the_runtime_changes;
+
+/// Before an exec: closes the standard descriptors that were closed when this process began, if they
+/// still are what the runtime opened in their place. Async-signal-safe.
+pub(super) fn close_as_found() {
+    let closed = CLOSED.load(Ordering::SeqCst);
+    for fd in STANDARD.filter(|fd| closed & 1 << fd != 0) {
+        // SAFETY: 1. zeroes are a `stat`, which is stored to and outlives the call. 2. a number of
+        // this process, which is about to be another program.
+        unsafe {
+            let mut stat: libc::stat = core::mem::zeroed();
+            if libc::fstat(fd, &raw mut stat) == 0 && stat.st_rdev == libc::makedev(1, 3) {
+                libc::close(fd);
+            }
+        }
+    }
+}
 
 fn is_ignored(signal: i32) -> bool {
     // SAFETY: 1. zeroes are an empty action. 2. it is stored to, and outlives the call.
@@ -77,6 +102,14 @@ fn is_ignored(signal: i32) -> bool {
         let mut action: libc::sigaction = core::mem::zeroed();
         libc::sigaction(signal, core::ptr::null(), &raw mut action);
         action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Whether this process was started with a signal ignored, or has chosen itself to ignore it.
+fn was_ignored(signal: i32) -> bool {
+    match signal {
+        libc::SIGPIPE => IGNORED_SIGPIPE.load(Ordering::SeqCst),
+        signal => is_ignored(signal),
     }
 }
 
@@ -104,11 +137,7 @@ impl Inherited {
                 size_of::<u64>(),
             )
         };
-        let is_passed_on = |signal: &i32| match *signal {
-            libc::SIGPIPE => IGNORED_SIGPIPE.load(Ordering::SeqCst),
-            signal => is_ignored(signal),
-        };
-        let ignored = (1..=NR_SIGNALS).filter(is_passed_on);
+        let ignored = (1..=NR_SIGNALS).filter(|signal| was_ignored(*signal));
         Self {
             ignored: ignored.fold(0, |set, signal| set | signal_bit(signal)),
             blocked: mask & OWNED,
@@ -181,6 +210,9 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 const END: [i32; 2] = [libc::SIGTERM, libc::SIGHUP];
 /// The signals with which the terminal interrupts a job: the tree gets them too, and decides.
 const INTERRUPT: [i32; 2] = [libc::SIGINT, libc::SIGQUIT];
+/// Those that the runtime of Rust keeps from ending this process: sent by another, they end it as any
+/// signal does.
+const KEPT: [i32; 3] = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS];
 /// Those with which it stops one: when the first program has stopped, so does this process.
 const STOP: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
@@ -188,15 +220,24 @@ extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _frame: *mut libc::c
     let sent_by_task = if info.is_null() {
         false
     } else {
-        // SAFETY: the kernel passes a valid siginfo to a handler with SA_SIGINFO.
-        unsafe { (*info).si_code <= 0 }
+        // A write to a pipe without readers sends SIGPIPE in the name of the writer.
+        // SAFETY: 1. the kernel passes a valid siginfo to a handler with SA_SIGINFO. 2. every code
+        // that is not above zero comes with the number of a sender. 3. getpid may be called in a
+        // handler.
+        unsafe { (*info).si_code <= 0 && (*info).si_pid() != libc::getpid() }
     };
-    let interrupt = INTERRUPT.contains(&signal);
+    let fault = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
+    if fault && !sent_by_task {
+        // The instruction faults again when the handler is left, and that ends this process.
+        // SAFETY: the default action runs no code of ours; may be called in a handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let left_alone = INTERRUPT.contains(&signal) || KEPT.contains(&signal);
     if STOP.contains(&signal) {
         STOPPING.store(true, Ordering::SeqCst);
         ring_bell();
     }
-    if END.contains(&signal) || (interrupt && sent_by_task) {
+    if END.contains(&signal) || (left_alone && sent_by_task) {
         if ENDING.swap(signal, Ordering::SeqCst) != 0 {
             // Asked twice: the tree dies with its tracer.
             // SAFETY: ends the process and runs nothing of it; may be called in a handler.
@@ -222,21 +263,21 @@ pub(crate) struct Answered {
 
 impl Answered {
     /// From now on a request to end is noted and rings the bell, and the terminal's signals are
-    /// left to the programs. Signals that are ignored stay so.
+    /// left to the programs. Signals that this process was to ignore stay so.
     pub(crate) fn ringing(bell: Tid) -> Self {
         BELL.store(bell.raw(), Ordering::SeqCst);
         ENDING.store(0, Ordering::SeqCst);
         STOPPING.store(false, Ordering::SeqCst);
         let mut before = Vec::new();
-        for signal in END.into_iter().chain(INTERRUPT).chain(STOP) {
+        for signal in END.into_iter().chain(INTERRUPT).chain(KEPT).chain(STOP) {
+            if was_ignored(signal) {
+                continue;
+            }
             // SAFETY: 1. zeroes are an empty action. 2. the handler is async-signal-safe: atomics
             // and kill. 3. both actions outlive the calls.
             unsafe {
                 let mut old: libc::sigaction = core::mem::zeroed();
                 libc::sigaction(signal, core::ptr::null(), &raw mut old);
-                if old.sa_sigaction == libc::SIG_IGN {
-                    continue;
-                }
                 let mut new: libc::sigaction = core::mem::zeroed();
                 new.sa_sigaction = note as *const () as usize;
                 new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;

@@ -142,25 +142,28 @@ fn become_program(
         // SAFETY: ends the process and runs nothing of it.
         Err(error) => unsafe { libc::_exit(error.raw()) },
     }
+    super::signal::close_as_found();
     let errno = execute(&launch.candidates, arguments, environment);
     report(errno as u64, Report::NoProgram);
     // SAFETY: ends the process and runs nothing of it.
     unsafe { libc::_exit(127) }
 }
 
-/// Tries each candidate as a shell's search of PATH does; the errno of the refusal that matters.
+/// Tries each candidate as a shell's search of PATH does, or the only one; the errno of the refusal
+/// that matters.
 fn execute(
     candidates: &[CString],
     arguments: &[*const libc::c_char],
     environment: &[*const libc::c_char],
 ) -> i32 {
     let mut refused = None;
+    let searched = candidates.len() > 1;
     for candidate in candidates {
         // SAFETY: three arrays that end with null, of strings that end with zero.
         unsafe { libc::execve(candidate.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
         // SAFETY: the calling thread's errno.
         match unsafe { *libc::__errno_location() } {
-            libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG => {}
+            libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG if searched => {}
             libc::EACCES => refused = Some(libc::EACCES),
             errno => return errno,
         }

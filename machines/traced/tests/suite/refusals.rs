@@ -54,11 +54,16 @@ fn what_is_not_executable_is_126() {
         assert_eq!(error.exit_status(), 126, "{error}");
         assert!(error.to_string().ends_with(text), "{error}");
     }
-    let Some(error) = refusal("/tmp") else { return };
-    assert_eq!(
-        (error.exit_status(), error.to_string().as_str()),
-        (126, "/tmp: Permission denied")
-    );
+    for (path, told) in [
+        ("/tmp", "/tmp: Is a directory"),
+        ("/etc/passwd/x", "/etc/passwd/x: Not a directory"),
+    ] {
+        let Some(error) = refusal(path) else { return };
+        assert_eq!(
+            (error.exit_status(), error.to_string().as_str()),
+            (126, told)
+        );
+    }
 }
 
 #[test]
