@@ -6,13 +6,13 @@ use mm::{Limits, LockRight, Resource, Rlimit};
 
 use crate::host_maps::contents;
 use crate::sys::Tid;
-use crate::sys::memory;
 
-const RESOURCES: [(u32, Resource); 4] = [
-    (libc::RLIMIT_AS, Resource::AddressSpace),
-    (libc::RLIMIT_DATA, Resource::Data),
-    (libc::RLIMIT_STACK, Resource::Stack),
-    (libc::RLIMIT_MEMLOCK, Resource::Memlock),
+/// The lines of `/proc/PID/limits` that matter to memory.
+const RESOURCES: [(&str, Resource); 4] = [
+    ("Max address space", Resource::AddressSpace),
+    ("Max data size", Resource::Data),
+    ("Max stack size", Resource::Stack),
+    ("Max locked memory", Resource::Memlock),
 ];
 
 /// The limits of the process of `tid`.
@@ -28,13 +28,29 @@ pub(crate) fn refresh_lock_right(limits: &Limits, tid: Tid) {
     limits.set_lock_right(lock_right(tid));
 }
 
-/// Looks at the host's limits again, after a program has changed some.
+/// Looks at the host's limits again, after a program has changed some. The file may be read by all:
+/// prlimit asks for the right to change them, once the program runs as another user.
 pub(crate) fn refresh(limits: &Limits, tid: Tid) {
-    for (number, resource) in RESOURCES {
-        if let Some((soft, hard)) = memory::limit(tid, number) {
-            limits.set(resource, Rlimit { soft, hard });
+    let text = contents(&format!("/proc/{tid}/limits"));
+    let text = String::from_utf8_lossy(&text);
+    for (name, resource) in RESOURCES {
+        let values = text.lines().find_map(|line| line.strip_prefix(name));
+        if let Some(limit) = values.and_then(parse) {
+            limits.set(resource, limit);
         }
     }
+}
+
+/// Soft and hard value, as `/proc/PID/limits` shows them.
+fn parse(values: &str) -> Option<Rlimit> {
+    let mut values = values.split_whitespace().map(|value| match value {
+        "unlimited" => Some(mm::limits::RLIM_INFINITY),
+        number => number.parse().ok(),
+    });
+    Some(Rlimit {
+        soft: values.next()??,
+        hard: values.next()??,
+    })
 }
 
 /// Whether the process has CAP_IPC_LOCK.
