@@ -42,6 +42,8 @@ pub struct LayoutConfig {
     /// Where the downward search begins, when a kernel has chosen it already (an image that is
     /// adopted from a host process); by default it follows from the stack limit.
     pub mmap_base: Option<VirtAddr>,
+    /// Likewise where the upward search begins; by default at a third of the window.
+    pub mmap_legacy_base: Option<VirtAddr>,
 }
 
 impl Default for LayoutConfig {
@@ -50,6 +52,7 @@ impl Default for LayoutConfig {
             mode: PagingMode::FourLevel,
             placement: Placement::TopDown,
             mmap_base: None,
+            mmap_legacy_base: None,
         }
     }
 }
@@ -71,13 +74,16 @@ impl Layout {
     pub fn new(config: LayoutConfig, limits: &Limits, guard_gap_bytes: u64) -> Self {
         let stack = limits.get(Resource::Stack).soft;
         let base = |task_size| VirtAddr::new(top_down_base(task_size, stack, guard_gap_bytes));
+        let legacy = |task_size| VirtAddr::new(legacy_base(task_size));
         Layout {
             mode: config.mode,
             placement: config.placement,
             mmap_base: config.mmap_base.unwrap_or_else(|| base(DEFAULT_MAP_WINDOW)),
-            mmap_legacy_base: VirtAddr::new(legacy_base(DEFAULT_MAP_WINDOW)),
+            mmap_legacy_base: config
+                .mmap_legacy_base
+                .unwrap_or_else(|| legacy(DEFAULT_MAP_WINDOW)),
             mmap_compat_base: base(COMPAT_TASK_SIZE),
-            mmap_compat_legacy_base: VirtAddr::new(legacy_base(COMPAT_TASK_SIZE)),
+            mmap_compat_legacy_base: legacy(COMPAT_TASK_SIZE),
         }
     }
 

@@ -66,7 +66,8 @@ pub use fault::{attempt, attempt_traced};
 pub use fork::ForkConfig;
 pub use layout::{Image, Layout, LayoutConfig, Placement};
 pub use limits::{
-    Commit, CommitConfig, CommitLimit, Limits, LockRight, Overcommit, Resource, Rlimit, Sysctl,
+    Commit, CommitConfig, CommitLimit, Limits, LockRight, LowRight, Overcommit, Resource, Rlimit,
+    Sysctl,
 };
 pub use map::{
     Advice, FileRights, LockAllFlags, LockFlags, MapDescription, MapFlags, MapKind, MapPrepare,

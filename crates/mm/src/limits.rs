@@ -4,7 +4,7 @@
 //! Limits belong to a process and may change while it runs (`prlimit`), so each is a word of its own,
 //! read without a lock. [`RLIM_INFINITY`] is the kernel's own value for "none".
 
-use addr::{Errno, PAGE_SHIFT, VmClass, VmFlags};
+use addr::{Errno, PAGE_SHIFT, VirtAddr, VmClass, VmFlags};
 use sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::accounts::AreaAccounts;
@@ -74,11 +74,21 @@ pub enum LockRight {
     Any,
 }
 
-/// The limits of one process, and whether `CAP_IPC_LOCK` lifts the memlock one.
+/// How low a process may map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LowRight {
+    /// From `vm.mmap_min_addr` on.
+    Limited,
+    /// At 0 too (`CAP_SYS_RAWIO`).
+    Any,
+}
+
+/// The limits of one process, and the capabilities that lift some.
 #[derive(Debug)]
 pub struct Limits {
     words: [LimitWords; 4],
     may_lock_any: AtomicBool,
+    may_map_low: AtomicBool,
 }
 
 impl Limits {
@@ -95,6 +105,7 @@ impl Limits {
                 LimitWords::new(Rlimit::both(8 << 20)),
             ],
             may_lock_any: AtomicBool::new(false),
+            may_map_low: AtomicBool::new(false),
         }
     }
 
@@ -129,6 +140,16 @@ impl Limits {
     /// Whether `RLIMIT_MEMLOCK` does not bind (`CAP_IPC_LOCK`).
     pub fn may_lock_any(&self) -> bool {
         self.may_lock_any.load(Relaxed)
+    }
+
+    /// Gives or takes `CAP_SYS_RAWIO`.
+    pub fn set_low_right(&self, right: LowRight) {
+        self.may_map_low.store(right == LowRight::Any, Relaxed);
+    }
+
+    /// `cap_mmap_addr`: whether a mapping may begin at `addr`.
+    pub fn may_map_at(&self, addr: VirtAddr, sysctl: &Sysctl) -> bool {
+        addr.as_u64() >= sysctl.dac_mmap_min_addr || self.may_map_low.load(Relaxed)
     }
 
     /// `can_do_mlock`: whether locking is allowed at all.
@@ -177,6 +198,8 @@ impl Clone for Limits {
             copy.set(resource, self.get(resource));
         }
         copy.may_lock_any.store(self.may_lock_any(), Relaxed);
+        let may_map_low = self.may_map_low.load(Relaxed);
+        copy.may_map_low.store(may_map_low, Relaxed);
         copy
     }
 }
@@ -314,8 +337,12 @@ pub struct Sysctl {
     pub max_map_count: usize,
     /// `stack_guard_gap=`, in pages.
     pub stack_guard_gap_pages: u64,
-    /// `vm.mmap_min_addr`, in bytes.
+    /// `mmap_min_addr`, in bytes: what hints are raised to, and where the search for room and the
+    /// growth of stacks end.
     pub mmap_min_addr: u64,
+    /// `dac_mmap_min_addr`, which `vm.mmap_min_addr` sets, in bytes: whoever names a lower address
+    /// needs `CAP_SYS_RAWIO`. A kernel built for security modules may have more in `mmap_min_addr`.
+    pub dac_mmap_min_addr: u64,
 }
 
 impl Default for Sysctl {
@@ -324,6 +351,7 @@ impl Default for Sysctl {
             max_map_count: 65_530,
             stack_guard_gap_pages: 256,
             mmap_min_addr: 65_536,
+            dac_mmap_min_addr: 65_536,
         }
     }
 }

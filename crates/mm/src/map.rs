@@ -61,6 +61,7 @@ impl Mm {
             tree: held.tree(),
             layout: self.layout(),
             sysctl: self.sysctl(),
+            limits: self.limits(),
         }
     }
 

@@ -245,6 +245,7 @@ impl Mm {
                 mode: self.layout.mode(),
                 placement: self.layout.placement(),
                 mmap_base: Some(self.layout.mmap_base()),
+                mmap_legacy_base: Some(self.layout.mmap_legacy_base()),
             },
             limits: self.limits.clone(),
             commit: Arc::clone(&self.commit),

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use addr::{PAGE_SIZE, PgOff, Prot, VirtAddr};
 use mm::{
-    Commit, FaultPolicy, Force, Image, LayoutConfig, Limits, MapFlags, MapRequest, MapTarget, Mm,
-    MmConfig, Sysctl,
+    Commit, FaultPolicy, Force, Image, Limits, LowRight, MapFlags, MapRequest, MapTarget, Mm,
+    MmConfig,
 };
 
 use crate::files::{Files, Mappable};
@@ -27,7 +27,7 @@ use crate::special::Special;
 use crate::sys::ptrace::{self, Regs};
 use crate::sys::wait::Stop;
 use crate::sys::{Gone, Tid, descriptor, memory as host_memory};
-use crate::{limits, stub};
+use crate::{layout, limits, stub};
 
 /// Neighbours filled by one fault.
 const FILE_AROUND_PAGES: u64 = 128;
@@ -89,6 +89,7 @@ pub(crate) fn adopt(
     for area in &areas {
         map_area(&mm, &mut image, area)?;
     }
+    limits::refresh_rights(mm.limits(), tid);
     *mm.image() = image_of(tid, &regs);
     copy_written(&mm, &mut image, &areas, &regs)?;
     let own: Vec<&HostArea> = areas.iter().filter(|area| area.is_vdso_family()).collect();
@@ -108,35 +109,20 @@ fn config(
     (tid, areas): (Tid, &[HostArea]),
 ) -> MmConfig {
     let limits: Limits = limits::of(tid);
-    let mmap_base = mmap_base(areas).map(VirtAddr::new);
+    // The image may have a page at 0: whether the program may map one itself is seen afterwards.
+    limits.set_low_right(LowRight::Any);
     MmConfig {
-        layout: LayoutConfig {
-            mmap_base,
-            ..LayoutConfig::default()
-        },
+        layout: layout::of(tid, areas, &limits),
         limits,
         commit: Arc::clone(&materials.commit),
         policy: FaultPolicy::new(FILE_AROUND_PAGES, ANON_AROUND_PAGES),
-        sysctl: Sysctl {
-            mmap_min_addr: limits::mmap_min_addr(),
-            ..Sysctl::default()
-        },
+        sysctl: limits::sysctls(),
         devices: Arc::clone(&shared.devices),
         ..MmConfig::new(
             Arc::clone(&materials.arena),
             Arc::clone(space) as Arc<dyn machine::Mmu>,
         )
     }
-}
-
-/// Where the kernel began to search downwards: at the end of the highest area below the stack.
-fn mmap_base(areas: &[HostArea]) -> Option<u64> {
-    let stack = areas.iter().find(|area| area.name == "[stack]")?;
-    let below = areas.iter().filter(|area| area.end <= stack.start);
-    below
-        .map(|area| area.end)
-        .max()
-        .filter(|end| *end > TASK_SIZE / 2)
 }
 
 /// The files of an image, each opened once.

@@ -48,6 +48,7 @@ mod host_maps;
 mod in_flight;
 mod jobs;
 mod keeper;
+mod layout;
 mod limits;
 mod memory;
 mod nested;

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use mm::{Limits, LockRight, Resource, Rlimit};
+use mm::{Commit, CommitConfig, Limits, LockRight, LowRight, Overcommit, Resource, Rlimit, Sysctl};
 
 use crate::host_maps::contents;
-use crate::sys::Tid;
+use crate::sys::{Tid, memory};
 
 /// The lines of `/proc/PID/limits` that matter to memory.
 const RESOURCES: [(&str, Resource); 4] = [
@@ -19,13 +19,14 @@ const RESOURCES: [(&str, Resource); 4] = [
 pub(crate) fn of(tid: Tid) -> Limits {
     let limits = Limits::new();
     refresh(&limits, tid);
-    refresh_lock_right(&limits, tid);
+    refresh_rights(&limits, tid);
     limits
 }
 
-/// Looks again whether `tid` may lock as much as it likes.
-pub(crate) fn refresh_lock_right(limits: &Limits, tid: Tid) {
+/// Looks again whether `tid` may lock as much as it likes, and map as low as it likes.
+pub(crate) fn refresh_rights(limits: &Limits, tid: Tid) {
     limits.set_lock_right(lock_right(tid));
+    limits.set_low_right(low_right(tid));
 }
 
 /// Looks at the host's limits again, after a program has changed some. The file may be read by all:
@@ -62,6 +63,15 @@ fn lock_right(tid: Tid) -> LockRight {
     }
 }
 
+/// Whether the process has CAP_SYS_RAWIO.
+fn low_right(tid: Tid) -> LowRight {
+    const CAP_SYS_RAWIO: u32 = 17;
+    match has_capability(tid, CAP_SYS_RAWIO) {
+        true => LowRight::Any,
+        false => LowRight::Limited,
+    }
+}
+
 /// Whether a task has a capability.
 pub(crate) fn has_capability(tid: Tid, number: u32) -> bool {
     let status = contents(&format!("/proc/{tid}/status"));
@@ -71,11 +81,38 @@ pub(crate) fn has_capability(tid: Tid, number: u32) -> bool {
     bits.is_some_and(|bits| bits & (1 << number) != 0)
 }
 
-/// `vm.mmap_min_addr` of the host, as it was when it was asked first.
-pub(crate) fn mmap_min_addr() -> u64 {
-    static AT_START: LazyLock<u64> = LazyLock::new(|| {
-        let text = std::fs::read_to_string("/proc/sys/vm/mmap_min_addr").unwrap_or_default();
-        text.trim().parse().unwrap_or(65_536)
-    });
-    *AT_START
+/// A sysctl of the host's memory, `vm.NAME`.
+pub(crate) fn sysctl(name: &str) -> Option<u64> {
+    let text = contents(&format!("/proc/sys/vm/{name}"));
+    String::from_utf8_lossy(&text).trim().parse().ok()
+}
+
+/// The host's settings.
+pub(crate) fn sysctls() -> Sysctl {
+    // What the kernel was built with may be more than what `vm.mmap_min_addr` says: it takes effect
+    // on hints, and is seen nowhere else.
+    static LOWEST_HINT: LazyLock<Option<u64>> = LazyLock::new(memory::lowest_hint);
+    let usual = Sysctl::default();
+    let max_map_count = sysctl("max_map_count").and_then(|count| count.try_into().ok());
+    let dac_mmap_min_addr = sysctl("mmap_min_addr").unwrap_or(usual.dac_mmap_min_addr);
+    Sysctl {
+        max_map_count: max_map_count.unwrap_or(usual.max_map_count),
+        dac_mmap_min_addr,
+        mmap_min_addr: LOWEST_HINT.unwrap_or(dac_mmap_min_addr.max(usual.mmap_min_addr)),
+        ..usual
+    }
+}
+
+/// The ledger of what programs are promised, with the host's rule where that is to promise
+/// everything.
+pub(crate) fn commit(ram_pages: u64) -> Commit {
+    const ALWAYS: u64 = 1;
+    let guess = Commit::guess(ram_pages);
+    match sysctl("overcommit_memory") {
+        Some(ALWAYS) => Commit::new(CommitConfig {
+            mode: Overcommit::Always,
+            ..*guess.config()
+        }),
+        _ => guess,
+    }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use frame::{Arena, ArenaConfig, ArenaError};
-use mm::Commit;
 use object::device::DeviceSpace;
 
 use crate::adopt::{Materials, Unadoptable};
@@ -17,6 +16,7 @@ use crate::calls::table::{PLANS, Plan};
 use crate::errands::Errands;
 use crate::give_back::GiveBack;
 use crate::keeper::Workshop;
+use crate::limits;
 use crate::space::Shared;
 use crate::stats::TreeStats;
 use crate::sys::seccomp::{Cookie, Filter, Listener, Verdict};
@@ -253,7 +253,7 @@ fn start(
     });
     let materials = Materials {
         arena: Arc::clone(arena),
-        commit: Arc::new(Commit::guess(arena.nr_frames())),
+        commit: Arc::new(limits::commit(arena.nr_frames())),
     };
     if let Some(ending) = until_exec(config, root)? {
         return Ok(Outcome::before_the_program(ending));

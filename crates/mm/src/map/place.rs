@@ -9,7 +9,7 @@ use vma::{GapRequest, VmaTree};
 
 use super::flags::MapFlags;
 use crate::layout::{DEFAULT_MAP_WINDOW, Layout, Placement};
-use crate::limits::Sysctl;
+use crate::limits::{Limits, Sysctl};
 
 const SZ_4G: u64 = 1 << 32;
 const LOW_32BIT_START: u64 = 1 << 30;
@@ -32,6 +32,7 @@ pub(crate) struct Room<'a> {
     pub(crate) tree: &'a VmaTree,
     pub(crate) layout: &'a Layout,
     pub(crate) sysctl: &'a Sysctl,
+    pub(crate) limits: &'a Limits,
 }
 
 impl Room<'_> {
@@ -51,7 +52,7 @@ impl Room<'_> {
             return Err(Errno::ENOMEM);
         }
         let range = VirtRange::from_len(start, wanted.bytes).ok_or(Errno::EINVAL)?;
-        if start.as_u64() < self.sysctl.mmap_min_addr {
+        if !self.limits.may_map_at(start, self.sysctl) {
             return Err(Errno::EPERM);
         }
         Ok(range)
@@ -134,7 +135,7 @@ impl Room<'_> {
 }
 
 /// A hint as `mmap` understands it (`round_hint_to_min`): rounded down to a page, and raised to the
-/// lowest address a program may map. No wish stays no wish.
+/// lowest address a program is given. No wish stays no wish.
 pub(crate) fn round_hint(hint: VirtAddr, sysctl: &Sysctl) -> VirtAddr {
     let hint = hint.align_down();
     if hint != VirtAddr::ZERO && hint.as_u64() < sysctl.mmap_min_addr {
@@ -143,7 +144,7 @@ pub(crate) fn round_hint(hint: VirtAddr, sysctl: &Sysctl) -> VirtAddr {
     hint
 }
 
-/// The lowest address that a program may map.
+/// The lowest address that a program is given.
 fn lowest(sysctl: &Sysctl) -> VirtAddr {
     VirtAddr::new(sysctl.mmap_min_addr.next_multiple_of(PAGE_SIZE))
 }

@@ -1,7 +1,7 @@
 //! Where mappings go when the caller does not say, and what becomes of hints.
 
-use addr::{PAGE_SIZE, Prot, VirtAddr};
-use mm::{MapFlags, MapRequest, Placement};
+use addr::{Errno, PAGE_SIZE, Prot, VirtAddr};
+use mm::{LowRight, MapFlags, MapRequest, Placement};
 
 use crate::kit::{World, at, bytes};
 
@@ -46,6 +46,27 @@ fn the_search_ends_where_programs_may_not_map() {
     mm.mmap(&all).unwrap();
     let next = map(&world, 1, VirtAddr::ZERO, MapFlags::empty());
     assert_eq!(next, mm.layout().mmap_legacy_base());
+    world.end();
+}
+
+// row: M04
+#[test]
+fn low_addresses_are_for_the_privileged_and_hints_are_raised() {
+    let world = World::with(64, |config| {
+        config.sysctl.dac_mmap_min_addr = 4096;
+        config.sysctl.mmap_min_addr = 65_536;
+    });
+    let mm = &world.first().mm;
+    let at = |at| MapRequest::anonymous(bytes(1), RW).fixed_at(VirtAddr::new(at));
+    assert_eq!(mm.mmap(&at(0)), Err(Errno::EPERM));
+    assert_eq!(mm.mmap(&at(4096)), Ok(VirtAddr::new(4096)));
+    mm.limits().set_low_right(LowRight::Any);
+    assert_eq!(mm.mmap(&at(0)), Ok(VirtAddr::ZERO));
+    let hint = VirtAddr::new(8192);
+    assert_eq!(
+        map(&world, 1, hint, MapFlags::empty()),
+        VirtAddr::new(65_536)
+    );
     world.end();
 }
 

@@ -252,7 +252,7 @@ fn rights_changed(tree: &Tree, thread: &Thread) {
         !Rc::ptr_eq(&other.process, &thread.process) && Rc::ptr_eq(&other.memory(), &memory)
     });
     if !is_shared {
-        limits::refresh_lock_right(memory.mm.limits(), thread.tid);
+        limits::refresh_rights(memory.mm.limits(), thread.tid);
     }
 }
 

@@ -36,6 +36,30 @@ pub(crate) fn write(tid: Tid, address: u64, bytes: &[u8]) -> usize {
     usize::try_from(put).unwrap_or(0)
 }
 
+/// The lowest address that the host gives to one who asks for the second page, if it says: found by
+/// mapping and unmapping a page.
+pub(crate) fn lowest_hint() -> Option<u64> {
+    const BYTES: usize = 4096;
+    // SAFETY: the address is a wish: what is mapped already is not touched.
+    let at = unsafe {
+        libc::mmap(
+            core::ptr::without_provenance_mut(BYTES),
+            BYTES,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: the mapping just made, which nothing points into.
+    unsafe { libc::munmap(at, BYTES) };
+    // Where that page is taken, the answer says nothing.
+    Some(at.addr() as u64).filter(|at| *at <= 1 << 20)
+}
+
 /// Soft and hard value of a limit of a process.
 pub(crate) fn limit(tid: Tid, resource: u32) -> Option<(u64, u64)> {
     let mut limit = libc::rlimit {
