@@ -29,6 +29,9 @@ fn block(address: VirtAddr, pages: u64) -> Option<VirtRange> {
 
 /// The pages that are written first together with one.
 struct Around {
+    /// What the write that faulted does.
+    own: FirstWrite,
+    /// The others.
     pages: Vec<(VirtAddr, FirstWrite)>,
     copies: VirtRange,
     frames: Option<Block>,
@@ -44,13 +47,17 @@ impl Around {
                 pages.push((page, what));
             }
         });
-        let (_, own) = pages.iter().find(|(page, _)| *page == fault.align_down())?;
+        let at = pages
+            .iter()
+            .position(|(page, _)| *page == fault.align_down())?;
+        let (_, own) = pages.remove(at);
         let arena = memory.mm.arena();
         let frames = match own {
             FirstWrite::Copy => Order::covering(COPY_PAGES).and_then(|order| arena.reserve(order)),
             FirstWrite::Reuse => None,
         };
         Some(Self {
+            own,
             pages,
             copies,
             frames,
@@ -77,14 +84,12 @@ impl Memory {
             return self.serve(info);
         };
         let page = info.addr.align_down();
-        let own = around.pages.iter().find(|(at, _)| *at == page);
-        let what = own.map_or(FirstWrite::Reuse, |(_, what)| *what);
-        let served = self.go_on(around.fault(self, info, what));
+        let served = self.go_on(around.fault(self, info, around.own));
         if !matches!(served, Served::Yes(_)) {
             return served;
         }
         let (mut low, mut high) = (page, page);
-        for (at, what) in around.pages.iter().filter(|(at, _)| *at != page) {
+        for (at, what) in &around.pages {
             let write = FaultInfo::forbidden(*at, Access::Write, Mode::User);
             if !matches!(
                 self.go_on(around.fault(self, &write, *what)),

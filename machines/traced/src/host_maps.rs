@@ -1,5 +1,6 @@
 //! What the host says of a process: its areas, the ends of its image, its auxiliary vector.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 
@@ -76,6 +77,15 @@ pub(crate) fn contents(path: &str) -> Vec<u8> {
         let _ = file.read_to_end(&mut text);
     }
     text
+}
+
+/// What `/proc/PID/status` says behind `name` and a colon.
+pub(crate) fn status_of(task: impl Display, name: &str) -> Option<String> {
+    let status = contents(&format!("/proc/{task}/status"));
+    let status = String::from_utf8_lossy(&status);
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, word) = lines.find(|(at, _)| *at == name)?;
+    Some(word.trim().to_owned())
 }
 
 /// All areas of a process; empty when it is gone.

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use mm::{Commit, CommitConfig, Limits, LockRight, LowRight, Overcommit, Resource, Rlimit, Sysctl};
 
-use crate::host_maps::contents;
+use crate::host_maps::{contents, status_of};
 use crate::sys::{Tid, memory};
 
 /// The lines of `/proc/PID/limits` that matter to memory.
@@ -15,18 +15,26 @@ const RESOURCES: [(&str, Resource); 4] = [
     ("Max locked memory", Resource::Memlock),
 ];
 
-/// The limits of the process of `tid`.
+/// The limits of the process of `tid`. Its rights are looked at apart.
 pub(crate) fn of(tid: Tid) -> Limits {
     let limits = Limits::new();
     refresh(&limits, tid);
-    refresh_rights(&limits, tid);
     limits
 }
 
 /// Looks again whether `tid` may lock as much as it likes, and map as low as it likes.
 pub(crate) fn refresh_rights(limits: &Limits, tid: Tid) {
-    limits.set_lock_right(lock_right(tid));
-    limits.set_low_right(low_right(tid));
+    const CAP_IPC_LOCK: u32 = 14;
+    const CAP_SYS_RAWIO: u32 = 17;
+    let has = capabilities(tid);
+    limits.set_lock_right(match has & (1 << CAP_IPC_LOCK) != 0 {
+        true => LockRight::Any,
+        false => LockRight::Limited,
+    });
+    limits.set_low_right(match has & (1 << CAP_SYS_RAWIO) != 0 {
+        true => LowRight::Any,
+        false => LowRight::Limited,
+    });
 }
 
 /// Looks at the host's limits again, after a program has changed some. The file may be read by all:
@@ -54,31 +62,17 @@ fn parse(values: &str) -> Option<Rlimit> {
     })
 }
 
-/// Whether the process has CAP_IPC_LOCK.
-fn lock_right(tid: Tid) -> LockRight {
-    const CAP_IPC_LOCK: u32 = 14;
-    match has_capability(tid, CAP_IPC_LOCK) {
-        true => LockRight::Any,
-        false => LockRight::Limited,
-    }
-}
-
-/// Whether the process has CAP_SYS_RAWIO.
-fn low_right(tid: Tid) -> LowRight {
-    const CAP_SYS_RAWIO: u32 = 17;
-    match has_capability(tid, CAP_SYS_RAWIO) {
-        true => LowRight::Any,
-        false => LowRight::Limited,
-    }
+/// The capabilities in force of a task, a bit each.
+fn capabilities(tid: Tid) -> u64 {
+    let effective = status_of(tid, "CapEff");
+    effective
+        .and_then(|hex| u64::from_str_radix(&hex, 16).ok())
+        .unwrap_or(0)
 }
 
 /// Whether a task has a capability.
 pub(crate) fn has_capability(tid: Tid, number: u32) -> bool {
-    let status = contents(&format!("/proc/{tid}/status"));
-    let status = String::from_utf8_lossy(&status);
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    bits.is_some_and(|bits| bits & (1 << number) != 0)
+    capabilities(tid) & (1 << number) != 0
 }
 
 /// A sysctl of the host's memory, `vm.NAME`.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use crate::host_maps::status_of;
 use crate::sys::Tid;
 
 /// The number by which a task calls itself.
@@ -36,9 +37,8 @@ pub(crate) fn made_by(maker: Tid, number: i64) -> Option<Tid> {
 
 /// All numbers of a task, ours first.
 fn all(tid: Tid) -> Vec<i32> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    line.unwrap_or_default()
+    status_of(tid, "NSpid")
+        .unwrap_or_default()
         .split_whitespace()
         .filter_map(|number| number.parse().ok())
         .collect()
@@ -46,7 +46,5 @@ fn all(tid: Tid) -> Vec<i32> {
 
 /// Whether a task is the first of its process.
 pub(crate) fn is_process(tid: Tid) -> bool {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    line.and_then(|number| number.trim().parse().ok()) == Some(tid.raw())
+    status_of(tid, "Tgid").and_then(|number| number.parse().ok()) == Some(tid.raw())
 }

@@ -114,11 +114,6 @@ impl Space {
         self.held.lock().stub
     }
 
-    /// Whether `tid` makes the host calls here.
-    pub(crate) fn is_kept_by(&self, tid: Tid) -> bool {
-        self.held.lock().kept_by == Some(tid)
-    }
-
     /// Who makes its host calls.
     pub(crate) fn keeper(&self) -> Option<Tid> {
         self.held.lock().kept_by

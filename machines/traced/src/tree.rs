@@ -184,7 +184,7 @@ impl Tree {
     /// A program whose keeper somebody killed cannot go on.
     fn on_lost(&self, tid: Tid) {
         for thread in self.threads.values() {
-            if thread.memory().space.is_kept_by(tid) {
+            if thread.memory().space.keeper() == Some(tid) {
                 return kill(thread.process.pid, libc::SIGKILL);
             }
         }

@@ -7,6 +7,7 @@ use mm::MmFlags;
 use super::operand::Flow::{self, In, Out};
 use super::{Answer, Call, filter};
 use crate::halt::{Halt, Next};
+use crate::host_maps::status_of;
 use crate::memory::Memory;
 use crate::ready;
 use crate::space::Dumpable;
@@ -69,11 +70,7 @@ pub(super) fn see(tree: &mut Tree, call: &mut Call<'_>) -> Result<Answer, Halt> 
 
 /// The first program of a tree begins with the word of this process.
 pub(crate) fn begin(thread: &mut Thread) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let word = status
-        .lines()
-        .find_map(|line| line.strip_prefix("NoNewPrivs:"));
-    thread.no_new_privs = word.is_some_and(|word| word.trim() == "1");
+    thread.no_new_privs = status_of("self", "NoNewPrivs").is_some_and(|word| word == "1");
 }
 
 /// Whether PR_SET_NO_NEW_PRIVS is called as it has to be.
