@@ -90,8 +90,7 @@ impl Fault {
     /// which frames that lie as their pages do are cheaper.
     #[must_use]
     pub fn with_frame(mut self, block: &Block, nth: u64) -> Self {
-        // Zeroed, since it may come to a page of zeroes: what a copy overwrites is lost on few.
-        let wish = AllocRequest::zeroed(Purpose::Anon).with_charge(self.mm.charge());
+        let wish = AllocRequest::uninit(Purpose::Anon).with_charge(self.mm.charge());
         if let Ok(frame) = block.take(nth, wish) {
             let reserve = self.request.reserve.get_or_insert_default();
             reserve.frame = Some(frame);

@@ -13,7 +13,7 @@ use pgtable::TableReserve;
 /// Frames that belong to one fault.
 #[derive(Debug, Default)]
 pub(crate) struct Reserve {
-    /// One zeroed frame for a page.
+    /// One frame for a page, with anything in it.
     pub(crate) frame: Option<FreshFolio>,
     /// Frames for every table on the way.
     pub(crate) tables: TableReserve,
@@ -35,7 +35,7 @@ pub(crate) fn put_aside(
         .tables
         .fill_to_depth(arena, below_root, Depth::Reserve)
         .ok()?;
-    let page = AllocRequest::zeroed(Purpose::Anon)
+    let page = AllocRequest::uninit(Purpose::Anon)
         .with_charge(charge)
         .with_depth(Depth::Reserve);
     reserve.frame = arena.alloc(page).ok();

@@ -278,3 +278,16 @@ pub(crate) fn write_at(addr: VirtAddr) -> FaultInfo {
 }
 
 pub(crate) const RW: Prot = Prot::READ.union(Prot::WRITE);
+
+/// Numbers that look random, the same in every run.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn throw(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}

@@ -5,22 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use addr::{Access, PAGE_SIZE, VirtAddr, VirtRange};
 use mm::{Advice, Force, MapRequest};
 
-use crate::space::{BASE, Host, RW, page};
+use crate::space::{BASE, Dice, Host, RW, page};
 
 const THREADS: u64 = 4;
-
-/// Numbers that look random, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % sides
-    }
-}
 
 // row: F23 row: F28
 #[test]

@@ -13,23 +13,10 @@ use mm::{
     RemapRequest, Target,
 };
 
-use crate::space::{BASE, Host, Program, RW, Space};
+use crate::space::{BASE, Dice, Host, Program, RW, Space};
 
 const THREADS: u64 = 3;
 const PAGES: u64 = 24;
-
-/// Numbers that look random, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % sides
-    }
-}
 
 /// What a page is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,12 +22,15 @@ impl<'f> VmaLocked<'f> {
     pub(crate) fn alloc_private(&mut self, contents: Contents) -> Step<FreshFolio> {
         // inv 60
         sync::rank::assert_no_folio_locked();
-        if let Some(frame) = self
+        if let Some(mut frame) = self
             .request
             .reserve
             .as_mut()
             .and_then(|kept| kept.frame.take())
         {
+            if contents == Contents::Zeroed {
+                frame.zero();
+            }
             return Ok(frame);
         }
         self.mm
