@@ -123,12 +123,16 @@ impl Store {
 
 #[cfg(not(any(loom, shuttle)))]
 impl Store {
-    /// Back to how it was made, if nobody uses a frame: false if somebody does.
+    /// Back to how it was made, if every frame is back on the node: false if not. That none is in
+    /// use would not do: whoever frees the last ones may still be on the way with them.
     fn try_reset(&self) -> bool {
         self.drain();
-        if self.usage().nr_in_use() != 0 {
+        let nr_usable = u64::from(self.nr_frames() - (ZERO_FRAME + 1));
+        if self.node.lock_free().nr_free() != nr_usable {
             return false;
         }
+        // What the CPUs paid ahead, they paid to the groups that end here.
+        self.empty_stocks();
         self.charges.forget_all();
         self.nr_given_back.store(0, Ordering::Relaxed);
         if !self.memory.back_with_zeroes() {

@@ -77,6 +77,24 @@ fn stocks_of_other_cpus_do_not_eat_the_limit() {
 }
 
 #[test]
+fn what_was_paid_ahead_ends_with_the_groups() {
+    // Arenas of one size use one store after another, and number their groups from one.
+    for _ in 0..3 {
+        let arena = arena(4321);
+        let charge = arena.new_charge_group(Some(64)).expect("a group");
+        let alloc = || arena.alloc(anon().with_charge(Some(charge)));
+        let kept = alloc().expect("a frame");
+        drop(alloc());
+        assert_eq!(
+            arena.charged(charge).map(|charged| charged.nr_frames),
+            Some(1)
+        );
+        // Back into the stock of this CPU, which nobody empties any more.
+        drop((alloc(), kept));
+    }
+}
+
+#[test]
 fn one_who_is_not_a_group_pays_nothing() {
     let (one, other) = (arena(51), arena(52));
     let charge = one.new_charge_group(None).expect("a group");

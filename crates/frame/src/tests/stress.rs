@@ -117,3 +117,26 @@ fn a_frame_number_found_by_chance_gives_a_folio_or_nothing() {
     });
     assert_as_new(&arena);
 }
+
+#[test]
+fn a_store_serves_another_arena_only_when_every_frame_is_back() {
+    let rounds = ROUNDS / 10;
+    let (sender, receiver) = channel::<Vec<Folio>>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || receiver.iter().for_each(drop));
+        for round in 0..rounds {
+            let arena = arena(139);
+            assert_eq!(arena.usage().nr_never_used, 138, "round {round}");
+            let size = order((round % 3) as u8);
+            let request = anon().with_order(size);
+            let folios = core::iter::from_fn(|| arena.alloc(request).ok())
+                .map(|fresh| fresh.into_mapped_anon(OwnerId::anon(1), 0))
+                .collect::<Vec<_>>();
+            folios.iter().for_each(Folio::add_to_lru);
+            let nr_frames = folios.len() as u64 * size.nr_pages();
+            assert_eq!(arena.lru_sizes().total(), nr_frames, "round {round}");
+            assert!(sender.send(folios).is_ok());
+        }
+        drop(sender);
+    });
+}
