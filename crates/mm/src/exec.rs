@@ -3,9 +3,16 @@
 use addr::{Errno, Prot, VirtRange};
 
 use crate::map::{MapFlags, MapRequest};
-use crate::mm::Mm;
+use crate::mm::{Mm, MmFlags};
 
 impl Mm {
+    /// Takes over what exec keeps of the space that the process had `before` (`mm_init`, which begins
+    /// with the flags of the caller's space).
+    pub fn take_over(&self, before: &Mm) {
+        self.clear_flags(MmFlags::DUMP_FILTER);
+        self.set_flags(before.flags().over_exec());
+    }
+
     /// Maps the main stack of a program whose `arg_bytes` of strings and vectors will lie at its top
     /// (`setup_arg_pages`, without the move that follows from randomness).
     pub fn setup_stack(&self, arg_bytes: u64) -> Result<VirtRange, Errno> {

@@ -14,12 +14,13 @@
 //! | code, data, brk, stack, arguments, auxv, exe file | `arg_lock` ([`Mm::image`]) |
 //! | users | an atomic on a line of its own |
 
+mod flags;
 mod user;
 
 use alloc::sync::{Arc, Weak};
 use core::fmt;
 
-use addr::{Errno, PagingMode, Prot, VmFlags};
+use addr::{Errno, PagingMode, VmFlags};
 use frame::{Arena, ChargeId, OutOfFrames};
 use machine::{Flush, Mmu};
 use object::MappingSpace;
@@ -33,73 +34,8 @@ use crate::accounts::{AreaAccounts, Rss};
 use crate::layout::{Image, Layout, LayoutConfig, Placement};
 use crate::limits::{Commit, Limits, Sysctl};
 
+pub use flags::MmFlags;
 pub use user::MmUser;
-
-bitflags::bitflags! {
-    /// `MMF_*`: what is true of a space as a whole.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct MmFlags: u64 {
-        /// Core dumps by the user are allowed (`MMF_DUMPABLE`, SUID_DUMP_USER).
-        const DUMPABLE = 1 << 0;
-        /// The reaper has nothing left to take (`MMF_OOM_SKIP`).
-        const OOM_SKIP = 1 << 21;
-        /// Contents are no longer reliable: no new private page may appear (`MMF_UNSTABLE`).
-        const UNSTABLE = 1 << 22;
-        /// More than one process shares it (`MMF_MULTIPROCESS`).
-        const MULTIPROCESS = 1 << 26;
-        /// Some page was pinned once (`MMF_HAS_PINNED`).
-        const HAS_PINNED = 1 << 27;
-        /// Nothing may become executable that was not so from the start, nor writable while it is
-        /// (`MMF_HAS_MDWE`, PR_SET_MDWE).
-        const HAS_MDWE = 1 << 28;
-        /// A fork child is free of that (`MMF_HAS_MDWE_NO_INHERIT`).
-        const HAS_MDWE_NO_INHERIT = 1 << 29;
-        /// Free addresses are searched from above (`MMF_TOPDOWN`).
-        const TOPDOWN = 1 << 31;
-        /// What may be read may be executed: a personality, which Linux keeps with the task
-        /// (`READ_IMPLIES_EXEC`).
-        const READ_IMPLIES_EXEC = 1 << 32;
-        /// No protection key is left, which Linux keeps in the context (`pkey_allocation_map`).
-        const PKEYS_TAKEN = 1 << 33;
-    }
-}
-
-impl MmFlags {
-    /// What a fork child takes over.
-    pub const INHERITED: MmFlags = MmFlags::DUMPABLE
-        .union(MmFlags::TOPDOWN)
-        .union(MmFlags::READ_IMPLIES_EXEC)
-        .union(MmFlags::PKEYS_TAKEN);
-
-    /// `mmf_init_flags`: what a child of a space with these flags begins with.
-    fn of_child(self) -> MmFlags {
-        let mut flags = self & MmFlags::INHERITED;
-        if !self.contains(MmFlags::HAS_MDWE_NO_INHERIT) {
-            flags |= self & MmFlags::HAS_MDWE;
-        }
-        flags
-    }
-
-    /// What the space of the next program of a process takes over.
-    pub fn over_exec(self) -> MmFlags {
-        self.of_child() & MmFlags::HAS_MDWE
-    }
-
-    /// `map_deny_write_exec`: whether an area with the flags `old` may not get `new`.
-    pub(crate) fn deny_write_exec(self, old: VmFlags, new: VmFlags) -> bool {
-        self.contains(MmFlags::HAS_MDWE)
-            && new.contains(VmFlags::EXEC)
-            && (new.contains(VmFlags::WRITE) || !old.contains(VmFlags::EXEC))
-    }
-
-    /// The rights that are had when `prot` is asked for, where execution is allowed.
-    pub(crate) fn implied(self, prot: Prot) -> Prot {
-        match self.contains(MmFlags::READ_IMPLIES_EXEC) && prot.contains(Prot::READ) {
-            true => prot | Prot::EXEC,
-            false => prot,
-        }
-    }
-}
 
 /// How generous faults are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,7 +164,7 @@ impl Mm {
     pub fn create(config: MmConfig) -> Result<MmUser, Errno> {
         let gap_bytes = config.sysctl.stack_guard_gap_pages << addr::PAGE_SHIFT;
         let layout = Layout::new(config.layout, &config.limits, gap_bytes);
-        let mut flags = MmFlags::DUMPABLE;
+        let mut flags = MmFlags::DUMPABLE | MmFlags::DUMP_FILTER_DEFAULT;
         if layout.placement() == Placement::TopDown {
             flags |= MmFlags::TOPDOWN;
         }

@@ -8,7 +8,7 @@ use mm::{
     Image, Layout, LayoutConfig, Limits, MapRequest, Mm, MmFlags, Placement, Resource, Rlimit,
 };
 
-use crate::space::{BASE, Host, RW, bare, page, read_at, write_at};
+use crate::space::{BASE, Host, RW, Space, bare, page, read_at, write_at};
 
 // row: M02 row: S13
 #[test]
@@ -153,6 +153,31 @@ fn flags_are_set_cleared_and_inherited_where_linux_does() {
             .flags()
             .intersects(MmFlags::HAS_PINNED | MmFlags::DUMPABLE)
     );
+}
+
+// row: M25 row: S12 row: S13
+#[test]
+fn what_a_core_dump_holds_is_inherited_and_kept() {
+    let host = Host::new(256);
+    let space = host.space();
+    // `/proc/PID/coredump_filter` shows them from bit 2 on: 0x33, as Linux begins.
+    let filter = |space: &Space<'_>| (space.mm.flags() & MmFlags::DUMP_FILTER).bits() >> 2;
+    assert_eq!(MmFlags::DUMP_FILTER.bits() >> 2, 0x1ff);
+    assert_eq!(filter(&space), 0x33);
+    space.mm.clear_flags(MmFlags::DUMP_FILTER);
+    space.mm.set_flags(MmFlags::DUMP_MAPPED_SHARED);
+    let child = space.fork();
+    assert_eq!(filter(&child), 8);
+    // The space of its next program has no more and no less; whether it may be dumped begins anew.
+    child.mm.clear_flags(MmFlags::DUMPABLE);
+    let next = host.space();
+    next.mm.take_over(&child.mm);
+    assert_eq!(filter(&next), 8);
+    assert!(next.mm.flags().contains(MmFlags::DUMPABLE));
+    assert!(!next.mm.flags().contains(MmFlags::HAS_MDWE));
+    child.mm.set_flags(MmFlags::HAS_MDWE);
+    next.mm.take_over(&child.mm);
+    assert!(next.mm.flags().contains(MmFlags::HAS_MDWE));
 }
 
 // row: M05 row: M06
