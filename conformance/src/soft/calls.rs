@@ -102,9 +102,7 @@ fn mmap(person: &Person, words: [u64; 6]) -> Answer {
         if flags.contains(MapFlags::HUGETLB) {
             return Err(Errno::EINVAL);
         }
-        target = opened
-            .target(flags)
-            .map_or(MapTarget::Anonymous, MapTarget::Object);
+        target = MapTarget::Object(opened.target());
     }
     let request = MapRequest {
         addr: VirtAddr::new(addr),

@@ -15,9 +15,6 @@ use recto::object::{FileMappings, InodeId, MappedFile};
 use recto::soft::{Computer, Process};
 use recto::{Errno, FileRights, MapFlags, MapRequest, ObjectTarget, Prot, VirtAddr, VmFlags};
 
-/// The largest offset of a file on the usual file systems.
-const MAX_BYTES: u64 = i64::MAX as u64;
-
 /// The open files of a process, by number. A fork shares what is behind the numbers.
 #[derive(Debug, Clone)]
 pub(super) struct Descriptors {
@@ -165,24 +162,22 @@ impl Descriptors {
 }
 
 impl Opened {
-    /// What mmap maps of it; `None` for the shared mapping of `/dev/zero`, which is shared
-    /// anonymous memory.
-    pub(super) fn target(&self, flags: MapFlags) -> Option<ObjectTarget> {
+    /// What mmap maps of it.
+    pub(super) fn target(&self) -> ObjectTarget {
         let ops = match &self.kind {
-            Kind::Zero if flags.contains(MapFlags::SHARED) => return None,
             Kind::Zero => None,
             Kind::File { dax, .. } => Some(Arc::clone(dax) as _),
             Kind::Memory { shmem, .. } => Some(Arc::clone(shmem) as _),
         };
-        Some(ObjectTarget {
+        ObjectTarget {
             ops,
             file: Some(Arc::clone(&self.mapped)),
             rights: self.rights,
-            max_bytes: Some(MAX_BYTES),
+            max_bytes: None,
             flags: VmFlags::NONE,
             private_data: None,
             prepare: None,
-        })
+        }
     }
 
     fn file(&self, needed: FileRights) -> Result<(&OpenFile, &DaxFile), Errno> {

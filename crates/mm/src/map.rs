@@ -174,15 +174,8 @@ impl<'r> Wish<'r> {
     }
 
     fn of_object(&self, target: &ObjectTarget, flags: VmFlags) -> Result<VmFlags, Errno> {
-        let end = self
-            .request
-            .pgoff
-            .checked_add(self.bytes >> PAGE_SHIFT)
-            .and_then(PgOff::bytes);
-        if target
-            .max_bytes
-            .is_some_and(|max| end.is_none_or(|end| end > max))
-        {
+        let end = self.request.pgoff.checked_add(self.bytes >> PAGE_SHIFT);
+        if !end.is_some_and(|end| target.reaches(end)) {
             return Err(Errno::EOVERFLOW);
         }
         let flags = match self.request.flags.kind() {

@@ -35,6 +35,9 @@ pub struct InodeId {
     pub ino: u64,
 }
 
+/// The end of the largest offset that an ordinary file can have (`MAX_LFS_FILESIZE`).
+pub const MAX_LFS_FILESIZE: u64 = i64::MAX as u64;
+
 /// Which resident-memory counter a mapped page of an object goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RssKind {
@@ -142,6 +145,12 @@ pub trait FileObject: Send + Sync + fmt::Debug {
     /// Its size in bytes as last known, if it has one.
     fn size_bytes(&self) -> Option<u64> {
         None
+    }
+
+    /// The end of the largest offset that can be mapped, in bytes (`file_mmap_size_max`): of a regular
+    /// file its file system's `s_maxbytes`, of a device whatever the word holds.
+    fn max_bytes(&self) -> u64 {
+        u64::MAX
     }
 
     /// Whether dirty pages are written back (Linux: `mapping_can_writeback`).

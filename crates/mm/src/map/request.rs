@@ -128,7 +128,8 @@ pub struct ObjectTarget {
     pub file: Option<Arc<MappedFile>>,
     /// What the open file allows.
     pub rights: FileRights,
-    /// The end of the largest offset it can have, in bytes (`s_maxbytes`), if there is such a limit.
+    /// The end of the largest offset it can have, in bytes (`s_maxbytes`), if there is such a limit;
+    /// otherwise that of its file holds.
     pub max_bytes: Option<u64>,
     /// Flags that its areas get besides, such as `IO | PFNMAP` for a device.
     pub flags: VmFlags,
@@ -158,6 +159,15 @@ impl ObjectTarget {
         self.file = Some(file);
         self.rights = rights;
         self
+    }
+}
+
+impl ObjectTarget {
+    /// `file_mmap_ok`: whether pages up to `end` can be named by offsets.
+    pub(crate) fn reaches(&self, end: PgOff) -> bool {
+        let of_file = self.file.as_ref().map(|file| file.object().max_bytes());
+        let max = self.max_bytes.or(of_file).unwrap_or(u64::MAX);
+        end.bytes().is_some_and(|end| end <= max)
     }
 }
 

@@ -416,6 +416,18 @@ fn remapped_file_pages_have_the_rights_they_had() {
     drop(vma);
     assert!(before.contains(special) && !before.contains(VmFlags::MAYEXEC));
     assert_eq!(space.protect(0, 1, Prot::EXEC), Err(Errno::EACCES));
+    // A file has no more pages than it can have (`file_mmap_ok`), whoever asks.
+    let far = |first| {
+        let place = (PgOff::new(first), MapFlags::empty());
+        space
+            .mm
+            .remap_file_pages(at(0), bytes(1), Prot::NONE, place)
+    };
+    assert_eq!(far(0x7_ffff_ffff_ffff), Err(Errno::EOVERFLOW));
+    assert_eq!(far(u64::MAX - 1), Err(Errno::EOVERFLOW));
+    assert_eq!(far(u64::MAX), Err(Errno::EINVAL));
+    assert_eq!(space.tree().find(at(0)).unwrap().pgoff, PgOff::new(3));
+    assert_eq!(far(0x7_ffff_ffff_fffe), Ok(()));
     // A file sealed against writes stays so.
     space.unmap(0, 4).unwrap();
     let memory = Shmem::anonymous(space.mm.arena(), bytes(4));

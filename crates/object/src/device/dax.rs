@@ -250,6 +250,10 @@ impl FileObject for DaxFile {
         Some(self.pagemap.size_bytes())
     }
 
+    fn max_bytes(&self) -> u64 {
+        self.file.max_bytes()
+    }
+
     fn writeback(&self) -> Writeback {
         Writeback::Yes
     }

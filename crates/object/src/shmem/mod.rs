@@ -16,7 +16,9 @@ use frame::{AllocRequest, Arena, ChargeId, FolioFlags, FolioLock, Purpose};
 use crate::config::ObjectConfig;
 use crate::context::{FaultContext, FaultPage, MapAround};
 use crate::failure::FaultFailure;
-use crate::file::{FileObject, FileStep, FileWork, InodeId, MappedFile, Residency, RssKind};
+use crate::file::{
+    FileObject, FileStep, FileWork, InodeId, MAX_LFS_FILESIZE, MappedFile, Residency, RssKind,
+};
 use crate::ops::{Callbacks, Supplied, VmOps};
 use crate::pagecache::{Found, Inserted, PageCache, Shrink};
 use crate::rmap::{EvenCows, FileMappings};
@@ -152,6 +154,10 @@ impl FileObject for Shmem {
 
     fn size_bytes(&self) -> Option<u64> {
         Some(self.cache.size_bytes())
+    }
+
+    fn max_bytes(&self) -> u64 {
+        MAX_LFS_FILESIZE
     }
 
     fn is_resident(&self, pgoff: PgOff) -> bool {
