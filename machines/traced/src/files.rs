@@ -347,12 +347,14 @@ fn rights_of(file: &File, flags: i32) -> FileRights {
         libc::O_WRONLY => FileRights::WRITE,
         _ => FileRights::READ,
     };
-    let seals = descriptor::seals(file.as_fd());
-    if seals & (libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE) != 0 {
-        rights |= FileRights::SEALED_WRITE;
+    let file = file.as_fd();
+    if rights == FileRights::READ_WRITE {
+        rights.set(FileRights::APPEND_ONLY, descriptor::is_append_only(file));
+        rights.set(FileRights::SWAP_FILE, descriptor::is_swapped_to(file));
     }
-    if descriptor::is_on_noexec_mount(file.as_fd()) {
-        rights |= FileRights::NO_EXEC;
-    }
+    let seals = descriptor::seals(file);
+    let against_writes = libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE;
+    rights.set(FileRights::SEALED_WRITE, seals & against_writes != 0);
+    rights.set(FileRights::NO_EXEC, descriptor::is_on_noexec_mount(file));
     rights
 }

@@ -4,7 +4,7 @@
 use super::{HostError, Tid};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -106,9 +106,15 @@ pub(crate) fn filesystem_kind(descriptor: BorrowedFd<'_>) -> Result<i64, HostErr
     Ok(statfs.f_type)
 }
 
-/// Whether the host lets this file be mapped, found by mapping and unmapping one page of it.
+/// Whether the host lets this file be mapped, found by mapping and unmapping one page of it. Through a
+/// descriptor that could write, what can only be appended to is mapped by nobody.
 pub(crate) fn probe_mapping(descriptor: BorrowedFd<'_>) -> Result<(), HostError> {
-    with_mapping(descriptor, 0, |_| ())
+    let probed = with_mapping(descriptor, 0, |_| ());
+    if !probed.is_err_and(|error| error.raw() == libc::EACCES) {
+        return probed;
+    }
+    let reader = reopen_to_read(descriptor)?;
+    with_mapping(reader.as_fd(), 0, |_| ())
 }
 
 /// Fills `page` as a mapping shows the page at `offset`; what cannot be read is left as it is.
@@ -265,6 +271,32 @@ pub(crate) fn is_same_open_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
 pub(crate) fn seals(descriptor: BorrowedFd<'_>) -> i32 {
     // SAFETY: numbers alone.
     unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_GET_SEALS) }.max(0)
+}
+
+/// Whether the file can only be appended to.
+pub(crate) fn is_append_only(descriptor: BorrowedFd<'_>) -> bool {
+    // SAFETY: the structure is integers, so zeroes are one.
+    let mut statx: libc::statx = unsafe { core::mem::zeroed() };
+    // SAFETY: an empty string, and a structure of the size that is stored; both outlive the call.
+    let answer = unsafe {
+        libc::statx(
+            descriptor.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            0,
+            &raw mut statx,
+        )
+    };
+    answer == 0 && statx.stx_attributes & libc::STATX_ATTR_APPEND as u64 != 0
+}
+
+/// Whether the host swaps to the file, by what it says to an allocation where no file has room: it
+/// looks at that first.
+pub(crate) fn is_swapped_to(descriptor: BorrowedFd<'_>) -> bool {
+    let (keep_size, nowhere) = (libc::FALLOC_FL_KEEP_SIZE, libc::off_t::MAX);
+    // SAFETY: numbers alone.
+    let answer = unsafe { libc::fallocate(descriptor.as_raw_fd(), keep_size, nowhere, nowhere) };
+    answer < 0 && HostError::last().raw() == libc::ETXTBSY
 }
 
 /// Whether a socket's data is a stream: what one call leaves is there for the next.
