@@ -148,7 +148,7 @@ impl Mm {
     }
 
     /// `vm_ops->access`: memory that has no pages to be had. What is private is not written through
-    /// to its object.
+    /// to its object. Linux leaves that to the callback, and the generic one refuses it.
     fn ask_object(&self, at: VirtAddr, mut bytes: OutsideBytes<'_>) -> usize {
         let mut obtained = None;
         loop {

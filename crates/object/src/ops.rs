@@ -321,7 +321,9 @@ pub trait VmOps: Send + Sync + fmt::Debug {
         Notified::Allow
     }
 
-    /// Somebody outside reads or writes memory that cannot be faulted in and pinned.
+    /// Somebody outside reads or writes memory that cannot be faulted in and pinned. Whoever asks is
+    /// not bound by the area's rights: whether they hold is the callback's to say
+    /// ([`OutsideAccess::may_write`]), but that private areas are not written to.
     ///
     /// *Linux:* `access`. *Absent:* no bytes are accessible.
     fn access(&self, access: &mut OutsideAccess<'_>, bytes: OutsideBytes<'_>) -> Accessed {

@@ -270,6 +270,27 @@ fn a_region_that_faults_cannot_reach_is_accessed_through_its_source() {
     assert_eq!(space.mm.read_memory(at(1), &mut bytes, Force::Plain), 0);
     assert_eq!(space.mm.read_memory(at(1), &mut bytes, Force::Forced), 2);
     assert_eq!((bytes, noting.take()), ([0xee; 2], vec![("access", 1)]));
+    let write = || space.mm.write_memory(at(1), &bytes, Force::Forced);
+    assert_eq!((write(), noting.take().len()), (2, 3));
+    // A write that the program could not make itself does not reach the source.
+    space.mm.mprotect(BASE, 4 * PAGE_SIZE, Prot::READ).unwrap();
+    assert_eq!((write(), noting.take()), (0, vec![]));
+}
+
+// row: V12 row: S18 row: V19
+#[test]
+fn a_shared_region_that_may_only_be_read_is_not_written_from_outside() {
+    let host = Host::new(256);
+    let space = host.space();
+    let noting = Arc::new(Noting::default());
+    let config = ObjectConfig::new(4 * PAGE_SIZE, "unseen");
+    let region = SourceRegion::new(&host.arena, Shared(Arc::clone(&noting)), config);
+    map(&space, region, 4 * PAGE_SIZE, MapFlags::SHARED);
+    space.mm.mprotect(BASE, 4 * PAGE_SIZE, Prot::READ).unwrap();
+    assert_eq!(space.mm.write_memory(at(1), &[9], Force::Forced), 0);
+    let mut byte = [0];
+    assert_eq!(space.mm.read_memory(at(1), &mut byte, Force::Forced), 1);
+    assert_eq!((byte, noting.take()), ([2], vec![("fetch", 1)]));
 }
 
 // row: F16 row: A07

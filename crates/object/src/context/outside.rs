@@ -1,6 +1,6 @@
 //! What `access` is told.
 
-use addr::{PAGE_SIZE, VirtAddr};
+use addr::{PAGE_SIZE, VirtAddr, VmFlags};
 
 use crate::area::Area;
 use crate::request::Obtained;
@@ -40,6 +40,12 @@ impl<'a> OutsideAccess<'a> {
     /// The area.
     pub fn area(&self) -> &'a Area {
         self.area
+    }
+
+    /// Whether the program itself could write to the object here: what Linux's generic callback
+    /// (`generic_access_phys`) sees by the entry, and refuses to write without.
+    pub fn may_write(&self) -> bool {
+        self.area.flags.contains(VmFlags::SHARED | VmFlags::WRITE)
     }
 
     /// The first byte.

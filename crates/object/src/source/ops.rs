@@ -92,6 +92,9 @@ impl VmOps for SourceRegion {
 
     fn access(&self, access: &mut OutsideAccess<'_>, mut bytes: OutsideBytes<'_>) -> Accessed {
         let offset = access.offset_bytes();
+        if matches!(bytes, OutsideBytes::Write(_)) && !access.may_write() {
+            return Accessed::Error(Errno::EINVAL);
+        }
         if let Some(result) = self.source.access(offset, bytes.reborrow()) {
             return match result {
                 Ok(nr_bytes) => Accessed::Bytes(nr_bytes),

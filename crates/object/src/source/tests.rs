@@ -539,6 +539,29 @@ fn access_and_name_ask_the_source_first() {
 // row: V01
 // row: V02
 // inv: 23
+// row: V12
+#[test]
+fn what_the_program_could_not_write_is_not_written_from_outside() {
+    let source = Arc::new(Strict::default());
+    let region = region(Arc::clone(&source));
+    let read_only = Area {
+        flags: shared(8).flags - VmFlags::WRITE,
+        ..shared(8)
+    };
+    for area in [private(8), read_only] {
+        // Neither where the source answers nor where the page does.
+        for offset in [0, 2 * PAGE_SIZE] {
+            let refused = outside(&region, &area, offset, &mut OutsideBytes::Write(b"no"));
+            assert_eq!(refused, Err(Errno::EINVAL));
+        }
+        let mut buf = [0; 4];
+        let read = outside(&region, &area, 0, &mut OutsideBytes::Read(&mut buf));
+        assert_eq!(read, Ok(4));
+    }
+    assert!(source.writes.lock().unwrap().is_empty());
+    assert_eq!(region.cache().nr_dirty(), 0);
+}
+
 #[test]
 fn areas_are_counted_as_they_open_and_close() {
     let region = region(from_fn(|_| Fetched::Zeroes));
