@@ -148,7 +148,7 @@ pub trait FileObject: Send + Sync + fmt::Debug {
     }
 
     /// The end of the largest offset that can be mapped, in bytes (`file_mmap_size_max`): of a regular
-    /// file its file system's `s_maxbytes`, of a device whatever the word holds.
+    /// file [`MAX_LFS_FILESIZE`], whatever its file system can store; of a device what the word holds.
     fn max_bytes(&self) -> u64 {
         u64::MAX
     }

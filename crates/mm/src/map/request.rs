@@ -128,8 +128,8 @@ pub struct ObjectTarget {
     pub file: Option<Arc<MappedFile>>,
     /// What the open file allows.
     pub rights: FileRights,
-    /// The end of the largest offset it can have, in bytes (`s_maxbytes`), if there is such a limit;
-    /// otherwise that of its file holds.
+    /// The end of the largest offset that can be mapped, in bytes (`file_mmap_size_max`), if that is to
+    /// be another than what the file says.
     pub max_bytes: Option<u64>,
     /// Flags that its areas get besides, such as `IO | PFNMAP` for a device.
     pub flags: VmFlags,

@@ -11,7 +11,9 @@ use super::pagemap::DevPagemap;
 use super::space::DeviceSpace;
 use crate::context::{FaultContext, FaultPage, Intent, MapAround, Offered, WriteNotice};
 use crate::failure::FaultFailure;
-use crate::file::{FileObject, FileStep, FileWork, MappedFile, Residency, Writeback};
+use crate::file::{
+    FileObject, FileStep, FileWork, MAX_LFS_FILESIZE, MappedFile, Residency, Writeback,
+};
 use crate::ops::{Callbacks, Notified, Supplied, VmOps};
 use crate::request::{Brought, Obtained, PageRequest, Revalidate, Waiting};
 use crate::rmap::EvenCows;
@@ -251,7 +253,7 @@ impl FileObject for DaxFile {
     }
 
     fn max_bytes(&self) -> u64 {
-        self.file.max_bytes()
+        MAX_LFS_FILESIZE
     }
 
     fn writeback(&self) -> Writeback {

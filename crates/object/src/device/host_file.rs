@@ -5,7 +5,7 @@ use core::fmt;
 
 use addr::{Errno, PgOff};
 
-use crate::file::{InodeId, MAX_LFS_FILESIZE, Residency};
+use crate::file::{InodeId, Residency};
 
 /// What a host file was opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,12 +32,6 @@ pub trait HostFile: Send + Sync + fmt::Debug {
 
     /// Its size in bytes now.
     fn size_bytes(&self) -> Result<u64, Errno>;
-
-    /// The end of the largest offset that its file system can store (`s_maxbytes`). Constant; asks
-    /// nobody.
-    fn max_bytes(&self) -> u64 {
-        MAX_LFS_FILESIZE
-    }
 
     /// Reads at a byte offset; returns how much, 0 at the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno>;
