@@ -32,7 +32,7 @@ struct Arguments {
 enum Command {
     /// Run a program with its whole address space served by Recto.
     Run(RunArguments),
-    /// Say what this host allows, and how to allow what is missing.
+    /// Try what this host allows, and say how to allow what is missing.
     Doctor(DoctorArguments),
 }
 
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Doctor(arguments) => {
-            let findings = doctor::examine();
+            let findings = traced::examine();
             let written = if arguments.json {
                 doctor::print_json(&findings)
             } else {

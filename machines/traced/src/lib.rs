@@ -23,6 +23,7 @@
 //! | `proc_text` | the files of `/proc/PID` that speak of memory |
 //! | `together` | a tree and its tracer on one CPU, while that is faster |
 //! | `give_back` | frames that lie idle go back to the host |
+//! | `probe/` | what this host allows, found by trying it |
 //! | `unread` | file pages that a worker reads before a call copies them |
 //! | `pool`, `errands` | what other threads do, and what they ask of the tracing one |
 //! | `sys/` | the host's calls; the only unsafe code |
@@ -56,6 +57,7 @@ mod newborn;
 mod numbers;
 mod pending;
 mod pool;
+mod probe;
 mod proc_text;
 mod ready;
 mod requests;
@@ -74,6 +76,7 @@ mod tree;
 mod unread;
 mod zero;
 
+pub use probe::{Finding, Standing, examine};
 pub use run::{Ending, Outcome, RunConfig, RunError, SignalPolicy, StatsPolicy, run};
 pub use stats::{HostCounts, ProcessStats, TreeStats};
 pub use sys::signal::end_self_by;

@@ -16,16 +16,16 @@ use crate::calls::table::{PLANS, Plan};
 use crate::errands::Errands;
 use crate::give_back::GiveBack;
 use crate::keeper::Workshop;
-use crate::limits;
 use crate::space::Shared;
 use crate::stats::TreeStats;
-use crate::sys::seccomp::{Cookie, Filter, Listener, Verdict};
+use crate::sys::seccomp::{Cookie, Filter, INSTALL_CALL, Listener, Verdict};
 use crate::sys::signal::{Answered, Inherited, kill};
 use crate::sys::spawn::{Bell, Launch, Report, launch};
 use crate::sys::wait::{self, Stop};
-use crate::sys::{Gone, HostError, Tid, descriptor, ptrace};
+use crate::sys::{Gone, HostError, Tid, descriptor, memory, ptrace};
 use crate::together::Together;
 use crate::tree::{End, Tree};
+use crate::{limits, probe};
 
 /// Whether this process answers its own signals for the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,19 +126,20 @@ pub enum RunError {
         text: String,
     },
     /// The host does not let this process trace another.
-    #[error(
-        "tracing is not permitted ({text}): see kernel.yama.ptrace_scope and the container's \
-         seccomp profile"
-    )]
+    #[error("tracing is not permitted ({text}): {cause}")]
     NotPermitted {
         /// The errno's text.
         text: String,
+        /// What forbids it, and what to do about that.
+        cause: String,
     },
     /// The host has no seccomp filters with listeners, or does not let this process install one.
-    #[error("a seccomp filter with a listener cannot be installed: {text}")]
+    #[error("a seccomp filter with a listener cannot be installed ({text}): {cause}")]
     NoFilter {
         /// The errno's text.
         text: String,
+        /// What forbids it, and what to do about that.
+        cause: String,
     },
     /// There can be no arena of this size here.
     #[error("{text}")]
@@ -197,14 +198,14 @@ pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
         filter: Filter::new(&verdicts(), cookie),
         nr_descriptors,
     };
-    let bell = Arc::new(Bell::hang().map_err(not_permitted)?);
+    let bell = Arc::new(Bell::hang().map_err(not_permitted("ptrace"))?);
     let together = Together::begin();
     let waiting = launch(&plan).map_err(host("fork"))?;
     let root = waiting.tid();
     if let Err(error) = ptrace::seize(root) {
         kill(root, libc::SIGKILL);
         reap(root);
-        return Err(not_permitted(error));
+        return Err(not_permitted("ptrace")(error));
     }
     let answered = match config.signals {
         SignalPolicy::Answer => Some(Answered::ringing(bell.tid())),
@@ -228,9 +229,17 @@ fn no_arena(error: ArenaError) -> RunError {
     }
 }
 
-fn not_permitted(error: HostError) -> RunError {
-    RunError::NotPermitted {
+fn not_permitted(call: &'static str) -> impl FnOnce(HostError) -> RunError {
+    move |error| RunError::NotPermitted {
         text: error.to_string(),
+        cause: probe::why_untraceable(call, error).to_string(),
+    }
+}
+
+fn no_filter(errno: HostError) -> RunError {
+    RunError::NoFilter {
+        text: errno.to_string(),
+        cause: probe::why_no_filter(errno).to_string(),
     }
 }
 
@@ -316,9 +325,7 @@ fn listener_of(root: Tid) -> Result<Listener, RunError> {
         match wait::one(root).map_err(|Gone| lost())? {
             Stop::Seccomp => break,
             Stop::Exited { status } if status != 0 => {
-                return Err(RunError::NoFilter {
-                    text: HostError::new(status).to_string(),
-                });
+                return Err(no_filter(HostError::new(status)));
             }
             Stop::Exited { .. } | Stop::Killed { .. } => return Err(lost()),
             Stop::Signal(signal) => ptrace::resume(root, signal).map_err(|Gone| lost())?,
@@ -327,11 +334,17 @@ fn listener_of(root: Tid) -> Result<Listener, RunError> {
     }
     let regs = ptrace::registers(root).map_err(|Gone| lost())?;
     let value = regs.argument(0) as i32;
-    if Report::from_word(regs.argument(1)) != Some(Report::Listening) {
-        return Err(lost());
+    let report = Report::from_word(regs.argument(1));
+    if (regs.call_number(), report) != (INSTALL_CALL, Some(Report::Listening)) {
+        // The report did not stop it: this is a call that it makes later.
+        return Err(RunError::Host {
+            what: "seccomp",
+            text: probe::why_unheard().to_string(),
+        });
     }
-    let task = descriptor::open_task(root).map_err(host("pidfd_open"))?;
-    let listener = descriptor::take(task.as_fd(), value).map_err(host("pidfd_getfd"))?;
+    let task = descriptor::open_task(root).map_err(not_permitted("pidfd_open"))?;
+    let listener = descriptor::take(task.as_fd(), value).map_err(not_permitted("pidfd_getfd"))?;
+    memory::try_read(root, regs.stack(), &mut [0]).map_err(not_permitted("process_vm_readv"))?;
     ptrace::resume(root, 0).map_err(|Gone| lost())?;
     Ok(Listener::new(listener))
 }
@@ -349,7 +362,7 @@ fn until_exec(config: &RunConfig, root: Tid) -> Result<Option<Ending>, RunError>
             Stop::Seccomp => {
                 let regs = ptrace::registers(root).map_err(|Gone| lost())?;
                 if Report::from_word(regs.argument(1)) == Some(Report::NoProgram)
-                    && regs.call_number() == crate::sys::seccomp::INSTALL_CALL
+                    && regs.call_number() == INSTALL_CALL
                 {
                     let errno = HostError::new(regs.argument(0) as i32);
                     return Err(no_program(program, errno));

@@ -1,10 +1,15 @@
 //! Reading a task's memory as its own loads see it.
 #![expect(unsafe_code, reason = "process_vm_readv takes raw pointers")]
 
-use super::Tid;
+use super::{HostError, Tid};
 
 /// Copies from the task's memory at `address`; the number of bytes that could be read.
 pub(crate) fn read(tid: Tid, address: u64, out: &mut [u8]) -> usize {
+    try_read(tid, address, out).unwrap_or(0)
+}
+
+/// The same, for who asks why nothing could be read.
+pub(crate) fn try_read(tid: Tid, address: u64, out: &mut [u8]) -> Result<usize, HostError> {
     let local = libc::iovec {
         iov_base: out.as_mut_ptr().cast(),
         iov_len: out.len(),
@@ -16,7 +21,7 @@ pub(crate) fn read(tid: Tid, address: u64, out: &mut [u8]) -> usize {
     // SAFETY: 1. the local vector is `out`. 2. the remote one is a number to this process.
     let got =
         unsafe { libc::process_vm_readv(tid.raw(), &raw const local, 1, &raw const remote, 1, 0) };
-    usize::try_from(got).unwrap_or(0)
+    usize::try_from(got).map_err(|_| HostError::last())
 }
 
 /// Copies to the task's memory at `address`; the number of bytes that could be written.

@@ -255,6 +255,12 @@ pub(crate) fn seize(tid: Tid) -> Result<(), HostError> {
     Ok(())
 }
 
+/// Stops a task that runs.
+pub(crate) fn interrupt(tid: Tid) -> Result<(), HostError> {
+    request(libc::PTRACE_INTERRUPT, tid, 0, number(0)).map_err(|Gone| HostError::last())?;
+    Ok(())
+}
+
 /// Lets the task run until its next stop, giving it `signal` (0: none).
 pub(crate) fn resume(tid: Tid, signal: i32) -> Result<(), Gone> {
     request(libc::PTRACE_CONT, tid, 0, number(signal as usize)).map(drop)

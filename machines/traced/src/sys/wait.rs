@@ -167,6 +167,16 @@ pub(crate) fn one(tid: Tid) -> Result<Stop, Gone> {
     }
 }
 
+/// The stop or end of one task that need not be waited for, if there is one.
+pub(crate) fn at_hand(tid: Tid) -> Result<Option<Stop>, Gone> {
+    let flags = libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG;
+    match wait(tid.raw(), flags) {
+        Ok((0, _)) | Err(libc::EINTR) => Ok(None),
+        Ok((_, status)) => Ok(Some(decode(status))),
+        Err(_) => Err(Gone),
+    }
+}
+
 /// Waits until a task that has been killed has ended.
 pub(crate) fn end_of(tid: Tid) {
     while let Ok(stop) = one(tid) {
