@@ -16,6 +16,7 @@ struct Faults {
     file: u64,
     around_hits: u64,
     cow_copied: u64,
+    fork_copied: u64,
     cow_reused: u64,
     shared_write: u64,
     stack_growth: u64,
@@ -100,6 +101,7 @@ impl Account {
             file: counts.file,
             around_hits: counts.around_hits,
             cow_copied: counts.cow_copied,
+            fork_copied: counts.fork_copied,
             cow_reused: counts.cow_reused,
             shared_write: counts.shared_write,
             stack_growth: counts.stack_growth,
@@ -147,6 +149,7 @@ impl Account {
         ours.file += theirs.file;
         ours.around_hits += theirs.around_hits;
         ours.cow_copied += theirs.cow_copied;
+        ours.fork_copied += theirs.fork_copied;
         ours.cow_reused += theirs.cow_reused;
         ours.shared_write += theirs.shared_write;
         ours.stack_growth += theirs.stack_growth;
@@ -182,8 +185,8 @@ impl Account {
         let _ = writeln!(
             out,
             "  faults  {} minor, {} major: {} zero page, {} anon (and {} around), {} file (and {} \
-             around),\n          {} copied, {} reused, {} shared write, {} stack growth, {} \
-             spurious, {} failed",
+             around),\n          {} copied (and {} by fork), {} reused, {} shared write, {} stack \
+             growth, {} spurious, {} failed",
             faults.minor,
             faults.major,
             faults.anon_zero,
@@ -192,6 +195,7 @@ impl Account {
             faults.file,
             faults.around_hits,
             faults.cow_copied,
+            faults.fork_copied,
             faults.cow_reused,
             faults.shared_write,
             faults.stack_growth,

@@ -132,9 +132,7 @@ impl Process {
     /// `ENOMEM` when what it needs cannot be had.
     pub fn fork(&self) -> Result<Self, Errno> {
         let mmu = self.computer.machine().new_space();
-        let mm = self.mm.fork(&ForkConfig {
-            mmu: Arc::clone(&mmu) as _,
-        })?;
+        let mm = self.mm.fork(&ForkConfig::new(Arc::clone(&mmu) as _))?;
         let computer = Arc::clone(&self.computer);
         Ok(Self {
             computer,

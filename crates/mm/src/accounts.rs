@@ -74,6 +74,8 @@ pub enum FaultEvent {
     AroundHit,
     /// An empty neighbour was filled with zeroes by [`anon_around_pages`](crate::FaultPolicy).
     AnonAround,
+    /// A private page was copied for a child at the fork itself.
+    ForkCopied,
     /// A stack was grown.
     StackGrowth,
     /// The per-VMA lock was had, but the mmap lock was needed after all (`VMA_LOCK_RETRY`).
@@ -84,7 +86,7 @@ pub enum FaultEvent {
     Denied,
 }
 
-const EVENTS: usize = 8;
+const EVENTS: usize = 9;
 
 /// The counters one CPU writes, on cache lines of their own.
 #[derive(Debug, Default)]
@@ -158,6 +160,8 @@ pub struct FaultCounts {
     pub anon_around: u64,
     /// Private copies made.
     pub cow_copied: u64,
+    /// Private pages copied for children at their forks, which no fault asked for.
+    pub fork_copied: u64,
     /// Private pages reused in place.
     pub cow_reused: u64,
     /// Writes to shared mappings.
@@ -309,6 +313,7 @@ impl Rss {
             around_hits: self.event(FaultEvent::AroundHit),
             anon_around: self.event(FaultEvent::AnonAround),
             cow_copied: self.faults(FaultKind::CowCopied),
+            fork_copied: self.event(FaultEvent::ForkCopied),
             cow_reused: self.faults(FaultKind::CowReused),
             shared_write: self.faults(FaultKind::SharedWrite),
             stack_growth: self.event(FaultEvent::StackGrowth),

@@ -1,11 +1,12 @@
 //! fork (Linux: `dup_mm`, `dup_mmap`).
 //!
 //! Both spaces are locked for writing. The child's areas are decided at once and committed; then, area
-//! by area, the entries of private memory are copied and write-protected in the parent. One gather
-//! makes the parent's machine forget what it could write, before the parent's lock is let go. When
-//! anything fails the child is torn down like any space whose last user goes; the parent keeps
-//! write-protected entries, which cost it a fault each and no more.
+//! by area, the entries of private memory are copied and write-protected in the parent, or the pages
+//! themselves are copied ([`ahead`]). One gather makes the parent's machine forget what it could write,
+//! before the parent's lock is let go. When anything fails the child is torn down like any space whose
+//! last user goes; the parent keeps write-protected entries, which cost it a fault each and no more.
 
+mod ahead;
 mod copy;
 
 use alloc::sync::Arc;
@@ -18,6 +19,7 @@ use vma::{ForkPlan, Forked, Inherit, MmapHeld, MmapWrite, Vma};
 use crate::map::Promise;
 use crate::mm::{Guarded, Mm, MmUser};
 use crate::shortage::Stop;
+use ahead::Ahead;
 use copy::EntryCopy;
 
 /// What a fork's child does not get from its parent.
@@ -25,6 +27,20 @@ use copy::EntryCopy;
 pub struct ForkConfig {
     /// Who caches the child's tables.
     pub mmu: Arc<dyn Mmu>,
+    /// Up to so many pages that the parent writes to are copied at once instead of shared, for a
+    /// machine on which a fault costs much more than a copy. Only where nobody writes to the parent's
+    /// memory meanwhile: the copies are not made at one moment.
+    pub nr_copied_max: u64,
+}
+
+impl ForkConfig {
+    /// As Linux does it: everything is shared that is not pinned. `mmu` caches the child's tables.
+    pub fn new(mmu: Arc<dyn Mmu>) -> Self {
+        ForkConfig {
+            mmu,
+            nr_copied_max: 0,
+        }
+    }
 }
 
 impl Mm {
@@ -40,13 +56,18 @@ impl Mm {
     fn fork_once(&self, config: &ForkConfig) -> Result<MmUser, Stop> {
         let child = self.create_child(Arc::clone(&config.mmu))?;
         let mut parent_held = self.write();
-        self.copy_into(&mut parent_held, &child)?;
+        self.copy_into(&mut parent_held, &child, config.nr_copied_max)?;
         self.count_fork();
         Ok(child)
     }
 
     /// `dup_mmap`. On an error the child is as far as it came, and adds up.
-    fn copy_into(&self, parent_held: &mut MmapWrite<'_, Guarded>, child: &Mm) -> Result<(), Stop> {
+    fn copy_into(
+        &self,
+        parent_held: &mut MmapWrite<'_, Guarded>,
+        child: &Mm,
+        nr_copied_max: u64,
+    ) -> Result<(), Stop> {
         // Nobody else knows the child, so its lock is free.
         let mut child_held = child.mmap_lock().try_write().ok_or(Errno::EAGAIN)?;
         let plan = ForkPlan::decide(parent_held, &child_held, inherited)?;
@@ -57,7 +78,8 @@ impl Mm {
         child.accounts().note_high_water();
         let pairs = plan.commit(&mut child_held);
         promise.keep();
-        self.copy_pages(child, &pairs, (parent_held, &child_held))?;
+        let ahead = Ahead::choose(self, parent_held, &pairs, nr_copied_max);
+        self.copy_pages(child, &pairs, (parent_held, &child_held), ahead)?;
         child.rss().reset_high_water();
         Ok(())
     }
@@ -79,11 +101,12 @@ impl Mm {
         child: &Mm,
         pairs: &[Forked],
         held: (&MmapWrite<'_, Guarded>, &MmapWrite<'_, Guarded>),
+        ahead: Option<Ahead>,
     ) -> Result<(), Stop> {
         let span = span_of(held.0);
         let Some(span) = span else { return Ok(()) };
         let mut gather = Gather::new(self.table(), self.mmu(), span);
-        let mut copy = EntryCopy::new(self, child, held);
+        let mut copy = EntryCopy::new(self, child, held, ahead);
         let copied = pairs
             .iter()
             .filter(|pair| needs_copy(pair, child.mmu().caps()))

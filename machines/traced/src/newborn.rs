@@ -19,8 +19,13 @@ use crate::sys::{Tid, ptrace};
 use crate::thread::{Birth, Fork, Kin, Phase, Process, Thread};
 use crate::tree::Tree;
 
+/// How many pages a fork copies at most. For every few of them that it does not copy both sides take
+/// a stop, which costs as much as copying a dozen; and even if nobody writes to most of them, copying
+/// so many takes no longer than the stops that are saved for the rest.
+const NR_COPIED_MAX: u64 = 128;
+
 /// Prepares our side of a fork at the entry of the call: the child's space exists, and the parent's
-/// host memory is write-protected, before the host copies it.
+/// host memory is write-protected where the child shares it, before the host copies it.
 pub(crate) fn prepare(
     tree: &mut Tree,
     thread: &mut Thread,
@@ -30,14 +35,20 @@ pub(crate) fn prepare(
     let memory = thread.memory();
     let child = if kind == Kin::Copy {
         thread.pin_in_flight(&memory);
+        let mut is_alone = true;
         for other in tree.threads.values_mut() {
             if Rc::ptr_eq(&other.memory(), &memory) {
+                is_alone = false;
                 other.pin_in_flight(&memory);
             }
         }
         let space = Space::new(&tree.shared);
         let mmu = Arc::clone(&space) as Arc<dyn machine::Mmu>;
-        let mm = memory.mm.fork(&ForkConfig { mmu });
+        let mut config = ForkConfig::new(mmu);
+        if is_alone {
+            config.nr_copied_max = NR_COPIED_MAX;
+        }
+        let mm = memory.mm.fork(&config);
         let Ok(mm) = mm else {
             return crate::calls::skip(thread, -i64::from(libc::ENOMEM));
         };
@@ -188,39 +199,52 @@ pub(crate) fn on_first_stop(
     Ok(Next::Resume)
 }
 
-/// Gives a copied space its keeper, and forgets what the host copied but our tables do not have:
-/// areas that children do not get, and pages that the parent has pinned.
+/// Gives a copied space its keeper, and lets it have what our tables have where the host has copied
+/// something else: areas that children do not get, and pages that the parent has kept for itself.
 fn settle(memory: &Memory, keeper: Keeper) {
     let space = &memory.space;
     let runs = space.runs();
     space.begin(keeper, runs.clone(), space.stub());
+    // It has not run yet.
+    let _held_back = space.hold_back();
+    let mut others = Vec::new();
     for run in runs.within(0, u64::MAX) {
-        if run.backing != Backing::Host && !is_as_in_tables(memory, &run) {
-            space.forget(run.start, run.end);
+        if run.backing != Backing::Host {
+            unlike_tables(memory, &run, &mut others);
         }
+    }
+    space.flush_here(FlushKind::Forget, &others);
+    for (start, end) in others {
+        memory.fill(start, end);
     }
 }
 
-/// Whether the child's tables have the whole run, with the same frames, and at least its rights.
-/// They were copied from the parent's, so what they have of a file is what the run is of.
-fn is_as_in_tables(memory: &Memory, run: &crate::runs::Run) -> bool {
+/// The parts of a run of which the child's tables do not have the same frames, with at least its
+/// rights. They were copied from the parent's, so what they have of a file is what the run is of.
+fn unlike_tables(memory: &Memory, run: &crate::runs::Run, others: &mut Vec<(u64, u64)>) {
     let Some(range) = addr::VirtRange::new(VirtAddr::new(run.start), VirtAddr::new(run.end)) else {
-        return false;
+        return;
     };
     let mut next = run.start;
-    let mut same = true;
     memory.mm.translations(range, |ours| {
-        let start = ours.range.start().as_u64();
-        same &= start == next && ours.prot.contains(run.prot);
-        same &= match (run.backing, ours.target) {
-            (Backing::Arena(offset), Target::Arena(pfn)) => {
-                pfn.phys_addr() == offset + (start - run.start)
+        let (start, end) = (ours.range.start().as_u64(), ours.range.end().as_u64());
+        let same = ours.prot.contains(run.prot)
+            && match (run.backing, ours.target) {
+                (Backing::Arena(offset), Target::Arena(pfn)) => {
+                    pfn.phys_addr() == offset + (start - run.start)
+                }
+                (Backing::Zeroes(_), Target::Zeroes) => true,
+                (Backing::File(..), Target::Device(_)) => true,
+                _ => false,
+            };
+        if same {
+            if next < start {
+                others.push((next, start));
             }
-            (Backing::Zeroes(_), Target::Zeroes) => true,
-            (Backing::File(..), Target::Device(_)) => true,
-            _ => false,
-        };
-        next = ours.range.end().as_u64();
+            next = end;
+        }
     });
-    same && next == run.end
+    if next < run.end {
+        others.push((next, run.end));
+    }
 }

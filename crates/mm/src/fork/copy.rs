@@ -6,6 +6,7 @@
 //! | page of private memory | the same page, read-only, old | write-protected |
 //! | page of a shared mapping | the same page, clean, old | as it was |
 //! | private page that is pinned and its own | a copy, writable and dirty | as it was |
+//! | private page of its own that it writes to, if [`Ahead`] has the area | a copy, writable and dirty | as it was |
 //! | zero page, bare frame number | the same | write-protected if private |
 //! | migration, writable or exclusive, private | read | read |
 //! | device-private, writable, private | read, referenced and mapped once more | read |
@@ -16,7 +17,8 @@ use frame::{AllocRequest, FolioFlags, FreshFolio, OutOfFrames, Purpose};
 use pgtable::{CopyPair, Entry, EntryFlags, Gather, Leaf, TableReserve};
 use vma::{Forked, MmapWrite};
 
-use crate::accounts::RssKind;
+use super::ahead::Ahead;
+use crate::accounts::{FaultEvent, RssKind};
 use crate::fault::{initial_rights, maybe_mkwrite};
 use crate::mm::{Guarded, Mm, MmFlags};
 use crate::shortage::Stop;
@@ -32,6 +34,10 @@ pub(super) struct EntryCopy<'c, 'g> {
     may_be_pinned: bool,
     /// A frame for the copy of a pinned page, obtained with no entry locked.
     frame: Option<FreshFolio>,
+    /// What else is copied.
+    ahead: Option<Ahead>,
+    /// The copies made.
+    nr_copied: u64,
     tables: TableReserve,
     counted: RssChange,
 }
@@ -52,6 +58,8 @@ struct Areas<'a> {
     pair: &'a Forked,
     /// Whether writes are private (`is_cow_mapping`).
     private: bool,
+    /// Whether what the parent writes to is copied.
+    ahead: bool,
 }
 
 impl<'c, 'g> EntryCopy<'c, 'g> {
@@ -60,6 +68,7 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
         parent: &'c Mm,
         child: &'c Mm,
         held: (&'c MmapWrite<'g, Guarded>, &'c MmapWrite<'g, Guarded>),
+        ahead: Option<Ahead>,
     ) -> Self {
         EntryCopy {
             parent,
@@ -68,6 +77,8 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
             child_held: held.1,
             may_be_pinned: parent.flags().contains(MmFlags::HAS_PINNED),
             frame: None,
+            ahead,
+            nr_copied: 0,
             tables: TableReserve::new(),
             counted: RssChange::default(),
         }
@@ -78,6 +89,7 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
         let areas = Areas {
             pair,
             private: pair.parent.flags().is_cow_mapping(),
+            ahead: self.ahead.as_ref().is_some_and(|ahead| ahead.has(pair)),
         };
         let (parent, child) = (self.parent, self.child);
         let mut cursor = parent.table().copy_to(
@@ -101,9 +113,11 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
         Ok(())
     }
 
-    /// Enters what was copied in the child's counters.
+    /// Enters what was copied in the child's counters, and the copies in the parent's.
     pub(super) fn finish(self) {
         self.counted.enter(self.child);
+        let rss = self.parent.rss();
+        rss.count_event(FaultEvent::ForkCopied, self.nr_copied);
     }
 
     fn allocate(&self) -> Result<FreshFolio, OutOfFrames> {
@@ -140,8 +154,17 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
         if let (false, Some(record)) = (special, self.parent.arena().record(leaf.pfn)) {
             let kind = if record.is_anon() {
                 if record.has(FolioFlags::ANON_EXCLUSIVE) {
+                    if areas.ahead
+                        && leaf.flags.contains(EntryFlags::WRITABLE)
+                        && let Some(frame) = self.frame_ahead()
+                    {
+                        return self.copy_page(areas, entries, leaf, frame);
+                    }
                     if self.may_be_pinned && record.maybe_dma_pinned() {
-                        return self.copy_pinned(areas, entries, leaf);
+                        return match self.frame.take() {
+                            Some(frame) => self.copy_page(areas, entries, leaf, frame),
+                            None => Step::NeedsFrame,
+                        };
                     }
                     record.clear(FolioFlags::ANON_EXCLUSIVE);
                 }
@@ -171,11 +194,19 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
         Step::Copied
     }
 
-    /// A page that a pin holds in place keeps its place: the child gets a copy, at once.
-    fn copy_pinned(&mut self, areas: Areas<'_>, entries: &mut CopyPair<'_>, leaf: Leaf) -> Step {
-        let Some(mut frame) = self.frame.take() else {
-            return Step::NeedsFrame;
-        };
+    fn frame_ahead(&mut self) -> Option<FreshFolio> {
+        self.ahead.as_mut()?.frame(self.child)
+    }
+
+    /// The parent's page keeps its place, because a pin holds it there or because the parent writes to
+    /// it: the child gets a copy, at once.
+    fn copy_page(
+        &mut self,
+        areas: Areas<'_>,
+        entries: &mut CopyPair<'_>,
+        leaf: Leaf,
+        mut frame: FreshFolio,
+    ) -> Step {
         let child = &areas.pair.child;
         let Some(chain) = child.anon_chain() else {
             return Step::Refused;
@@ -186,6 +217,7 @@ impl<'c, 'g> EntryCopy<'c, 'g> {
         let rights = initial_rights(child) | EntryFlags::DIRTY;
         let new = Entry::leaf(folio.into_entry(), maybe_mkwrite(rights, child.flags()));
         self.counted.add(RssKind::Anon, 1);
+        self.nr_copied += 1;
         self.install(entries, new);
         Step::Copied
     }

@@ -181,7 +181,7 @@ fn at_gib(far: u64) -> VirtAddr {
 fn a_fork_waits_for_what_is_being_freed() {
     let (mm, taken) = only_unlinked();
     let mmu = Arc::new(NoMmu);
-    assert!(mm.fork(&mm::ForkConfig { mmu }).is_ok());
+    assert!(mm.fork(&mm::ForkConfig::new(mmu)).is_ok());
     drop(taken);
 }
 

@@ -132,7 +132,7 @@ impl Away {
 
     fn fork(&self) -> Result<MmUser, Errno> {
         let mmu = Arc::new(NoMmu);
-        self.mm.fork(&ForkConfig { mmu })
+        self.mm.fork(&ForkConfig::new(mmu))
     }
 
     /// Pages counted as anonymous, and as swapped out.

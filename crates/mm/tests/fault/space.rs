@@ -152,9 +152,7 @@ impl Space<'_> {
 
     pub(crate) fn try_fork(&self) -> Result<Self, Errno> {
         let mmu = self.host.machine.new_space();
-        let config = mm::ForkConfig {
-            mmu: Arc::clone(&mmu) as _,
-        };
+        let config = mm::ForkConfig::new(Arc::clone(&mmu) as _);
         Ok(Space {
             mm: self.mm.fork(&config)?,
             mmu,

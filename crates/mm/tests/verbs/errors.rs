@@ -173,7 +173,7 @@ fn there_are_no_protection_keys() {
     assert_eq!(mm.pkey_alloc(0, 3), Err(Errno::EINVAL));
     assert_eq!(mm.pkey_alloc(0, 3), Err(Errno::ENOSPC));
     let mmu = Arc::new(NoMmu);
-    let child = mm.fork(&ForkConfig { mmu }).unwrap();
+    let child = mm.fork(&ForkConfig::new(mmu)).unwrap();
     assert_eq!(child.pkey_alloc(0, 0), Err(Errno::ENOSPC));
     for key in [-1, 0, 1, 16] {
         assert_eq!(mm.pkey_free(key), Err(Errno::EINVAL));

@@ -63,6 +63,8 @@ impl Mmu for Tlb {
 pub(crate) struct Space {
     pub(crate) mm: MmUser,
     pub(crate) tlb: Arc<Tlb>,
+    /// How many pages its forks copy at once, and those of its children.
+    pub(crate) nr_copied_max: u64,
 }
 
 impl Space {
@@ -185,10 +187,14 @@ impl Space {
 
     pub(crate) fn fork(&self) -> Result<Space, Errno> {
         let tlb = Arc::new(Tlb::default());
-        let mm = self.mm.fork(&ForkConfig {
-            mmu: Arc::clone(&tlb) as Arc<dyn Mmu>,
-        })?;
-        Ok(Space { mm, tlb })
+        let mut config = ForkConfig::new(Arc::clone(&tlb) as Arc<dyn Mmu>);
+        config.nr_copied_max = self.nr_copied_max;
+        let mm = self.mm.fork(&config)?;
+        Ok(Space {
+            mm,
+            tlb,
+            nr_copied_max: self.nr_copied_max,
+        })
     }
 
     pub(crate) fn tree(&self) -> Arc<VmaTree> {
@@ -246,7 +252,12 @@ impl World {
         configure(&mut config);
         let commit = Arc::clone(&config.commit);
         let mm = Mm::create(config).unwrap();
-        let spaces = vec![Space { mm, tlb }];
+        let first = Space {
+            mm,
+            tlb,
+            nr_copied_max: 0,
+        };
+        let spaces = vec![first];
         World {
             arena,
             commit,

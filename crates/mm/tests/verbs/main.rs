@@ -1,5 +1,6 @@
 //! The memory calls, against what the kernel documents and against a plain model of a space.
 
+mod ahead;
 mod basic;
 mod errors;
 mod files;
