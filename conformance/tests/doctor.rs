@@ -200,6 +200,22 @@ fn what_is_refused_is_named() {
     }
 }
 
+/// That there are no more descriptors forbids nothing.
+// row: S12
+#[test]
+fn what_has_run_out_is_not_forbidden() {
+    let Some(clinic) = Clinic::open() else { return };
+    let few = ["sh", "-c", "ulimit -n 4; exec \"$@\"", "-"];
+    let report = clinic.findings(&few);
+    let ptrace = finding(&report, "ptrace");
+    assert_eq!(ptrace["errno"], "EMFILE", "{report}");
+    assert!(says(ptrace, "remedy", "ulimit -n"), "{report}");
+    let output = clinic.recto_with(&few, &["run", "--", "echo", "ran"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(told, "recto: start: Too many open files\n");
+}
+
 /// Programs run without userfaultfd, and the finding says so.
 // row: S12
 #[test]

@@ -229,10 +229,14 @@ fn no_arena(error: ArenaError) -> RunError {
     }
 }
 
+/// The host refused this call: it forbids it, or is short of something.
 fn not_permitted(call: &'static str) -> impl FnOnce(HostError) -> RunError {
-    move |error| RunError::NotPermitted {
-        text: error.to_string(),
-        cause: probe::why_untraceable(call, error).to_string(),
+    move |error| match error.raw() {
+        libc::EPERM | libc::EACCES | libc::ENOSYS => RunError::NotPermitted {
+            text: error.to_string(),
+            cause: probe::why_untraceable(call, error).to_string(),
+        },
+        _ => host("start")(error),
     }
 }
 
