@@ -288,6 +288,39 @@ fn an_unprivileged_user_is_told_why() {
     }
 }
 
+/// Rights on the device are not enough for forks to be told.
+// row: S12
+#[test]
+fn fork_events_need_a_right_of_their_own() {
+    const NAME: &str = "faults by userfaultfd";
+    let Some(clinic) = Clinic::open() else { return };
+    let lacking = [
+        "setpriv",
+        "--bounding-set=-sys_ptrace",
+        "--inh-caps=-sys_ptrace",
+    ];
+    let dropped = Command::new(lacking[0])
+        .args(&lacking[1..])
+        .arg("true")
+        .status();
+    if !dropped.is_ok_and(|status| status.success()) {
+        return suite::say("skipped: no right to give up (doctor)");
+    }
+    let natively = clinic.findings(&[]);
+    let report = clinic.findings(&lacking);
+    if finding(&natively, NAME)["state"] != "works" || fs::File::open("/dev/userfaultfd").is_err() {
+        return suite::say("skipped: no /dev/userfaultfd (doctor)");
+    }
+    let found = finding(&report, NAME);
+    assert_eq!(report["ready"], true, "{report}");
+    assert_eq!(found["errno"], "EPERM", "{report}");
+    assert!(says(found, "detail", "UFFDIO_API"), "{report}");
+    assert!(
+        says(found, "cause", "fork events need CAP_SYS_PTRACE"),
+        "{report}"
+    );
+}
+
 /// A tracer that follows forks takes what Recto would trace, and is named; another one does not.
 // row: S12
 #[test]

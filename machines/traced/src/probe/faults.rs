@@ -85,8 +85,8 @@ fn agree(child: &Child) -> Result<(), Trouble> {
     };
     let cause = match failure.errno() {
         Some(libc::EPERM) => Cause::new(
-            "fork events need CAP_SYS_PTRACE",
-            "run as root or with CAP_SYS_PTRACE",
+            "fork events need CAP_SYS_PTRACE, and a user namespace's does not count",
+            "run as the host's root or with its CAP_SYS_PTRACE",
         ),
         Some(_) => {
             let offered = hear(child, HANDSHAKE).map_or(0, i64::cast_unsigned);
