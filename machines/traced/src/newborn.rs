@@ -238,13 +238,18 @@ fn unlike_tables(memory: &Memory, run: &crate::runs::Run, others: &mut Vec<(u64,
                 _ => false,
             };
         if same {
-            if next < start {
-                others.push((next, start));
-            }
+            join(others, (next, start));
             next = end;
         }
     });
-    if next < run.end {
-        others.push((next, run.end));
+    join(others, (next, run.end));
+}
+
+/// Adds a span that lies behind all others, to the last if it follows at once.
+fn join(spans: &mut Vec<(u64, u64)>, (start, end): (u64, u64)) {
+    match spans.last_mut() {
+        _ if start >= end => {}
+        Some(last) if last.1 == start => last.1 = end,
+        _ => spans.push((start, end)),
     }
 }
