@@ -19,15 +19,16 @@ use mm::{
 
 use crate::files::{Files, Mappable};
 use crate::host_maps::{self, HostArea};
-use crate::keeper::{self, Keeper};
+use crate::keeper::Keeper;
 use crate::memory::{Memory, TASK_SIZE};
+use crate::orders::Order;
 use crate::runs::{Backing, Run, Runs};
 use crate::space::{Shared, Space, stub_run};
 use crate::special::Special;
 use crate::sys::ptrace::{self, Regs};
 use crate::sys::wait::Stop;
 use crate::sys::{Gone, Tid, descriptor, memory as host_memory};
-use crate::{layout, limits, stub};
+use crate::{layout, limits, steered, stub};
 
 /// Neighbours filled by one fault.
 const FILE_AROUND_PAGES: u64 = 128;
@@ -69,7 +70,7 @@ pub(crate) fn adopt(
     tid: Tid,
 ) -> Result<Memory, Unadoptable> {
     ptrace::resume_to_call_edge(tid, 0)?;
-    keeper::expect(tid, Stop::CallEdge)?;
+    steered::expect(tid, Stop::CallEdge)?;
     let regs = ptrace::registers(tid)?;
     if !regs.is_64_bit() {
         return Err(Unadoptable::ThirtyTwoBit);
@@ -283,6 +284,19 @@ fn stub_address(areas: &[HostArea]) -> Option<u64> {
         })
 }
 
+/// A `syscall` instruction of the vDSO.
+pub(crate) fn call_in_vdso<'a>(
+    tid: Tid,
+    mut areas: impl Iterator<Item = &'a HostArea>,
+) -> Option<u64> {
+    let vdso = areas.find(|area| area.name == "[vdso]")?;
+    let mut code = vec![0u8; (vdso.end - vdso.start) as usize];
+    let got = host_memory::read(tid, vdso.start, &mut code);
+    let mut pairs = code.get(..got)?.windows(2);
+    let syscall = pairs.position(|two| two == [0x0f, 5])?;
+    Some(vdso.start + syscall as u64)
+}
+
 /// Makes the keeper and lets it unmap everything but the host's own.
 fn settle(
     shared: &Arc<Shared>,
@@ -291,18 +305,7 @@ fn settle(
     (own, stub): (&[&HostArea], u64),
 ) -> Result<(), Unadoptable> {
     const NO_CALL: Unadoptable = Unadoptable::Strange("the vDSO makes no system call");
-    let vdso = own
-        .iter()
-        .find(|area| area.name == "[vdso]")
-        .ok_or(NO_CALL)?;
-    let mut code = vec![0u8; (vdso.end - vdso.start) as usize];
-    let got = host_memory::read(tid, vdso.start, &mut code);
-    let syscall = code
-        .get(..got)
-        .unwrap_or_default()
-        .windows(2)
-        .position(|two| two == [0x0f, 5]);
-    let instruction = vdso.start + syscall.ok_or(NO_CALL)? as u64;
+    let instruction = call_in_vdso(tid, own.iter().copied()).ok_or(NO_CALL)?;
     let mut keeper = Keeper::make_with_stub(&shared.workshop, tid, instruction, stub)?;
     let mut runs = Runs::default();
     for area in own {
@@ -315,9 +318,10 @@ fn settle(
         });
     }
     runs.insert(stub_run(stub));
-    for (start, end) in runs.gaps(0, TASK_SIZE) {
-        keeper.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0])?;
-    }
+    let gaps = runs.gaps(0, TASK_SIZE).into_iter();
+    let orders: Vec<Order> = gaps.map(|(start, end)| Order::munmap(start, end)).collect();
+    // The host has sealed a page at 0, if it has put one there.
+    let _unexpected = keeper.all(&orders)?;
     space.begin(keeper, runs, stub);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::adopt::{self, Unadoptable};
 use crate::halt::{Halt, Next};
-use crate::keeper;
+use crate::steered;
 use crate::sys::signal::kill;
 use crate::sys::{Tid, ptrace};
 use crate::thread::{Phase, Thread};
@@ -56,7 +56,7 @@ impl Tree {
             && thread.tid != self.root
         {
             let stub = process.memory().space.stub();
-            keeper::bury(thread.tid, keeper, stub)?;
+            steered::bury(thread.tid, keeper, stub)?;
         }
         *process.program.borrow_mut() = program_of(thread.tid);
         process.owned.borrow_mut().exec();

@@ -11,6 +11,7 @@ use object::device::HostRights;
 use crate::in_flight::InFlight;
 use crate::keeper::{Keeper, ZEROES_BYTES};
 use crate::memory::TASK_SIZE;
+use crate::orders::{Order, Unexpected};
 use crate::runs::{Backing, Run, Runs};
 use crate::space::{Shared, Unfilled, stub_run};
 use crate::stats::HostCounts;
@@ -20,7 +21,7 @@ use crate::{files, stub};
 /// The most host areas a space may have before room is made for more; the host's own limit is
 /// 65,530.
 pub(crate) const NR_RUNS_MAX: usize = 60_000;
-/// Where the stub page is looked a new place for.
+/// Where the stub is looked a new place for.
 const NR_STUB_PLACES: u64 = 4096;
 const STUB_STEP: u64 = 1 << 20;
 
@@ -35,7 +36,7 @@ pub(crate) struct Held {
     pub(crate) runs: Runs,
     /// What calls name of it.
     pub(crate) in_flight: InFlight,
-    /// Where the stub page is.
+    /// Where the stub is.
     pub(crate) stub: u64,
     files: HashMap<(InodeId, HostRights), KeptFile>,
     /// The number of the file of zeroes, once the keeper has it.
@@ -75,6 +76,17 @@ impl Held {
         answer
     }
 
+    /// Lets the keeper make calls; those that did not go as expected.
+    fn make(&mut self, orders: &[Order]) -> Result<Vec<Unexpected>, Gone> {
+        let keeper = self.keeper.as_mut().ok_or(Gone)?;
+        self.counts.host_calls += orders.len() as u64;
+        let unexpected = keeper.all(orders);
+        if unexpected.is_err() {
+            self.keeper = None;
+        }
+        unexpected
+    }
+
     /// Lets the keeper map a run, and notes it.
     pub(crate) fn map(&mut self, run: Run) -> Result<(), Unfilled> {
         let (descriptor, offset) = match run.backing {
@@ -100,14 +112,13 @@ impl Held {
             u64::from(descriptor),
             offset,
         ];
-        let answer = self
-            .call(libc::SYS_mmap, arguments)
-            .map_err(|Gone| Unfilled::Dead)?;
-        if answer != run.start as i64 {
+        let order = Order::new(libc::SYS_mmap, arguments).expecting(run.start);
+        let unexpected = self.make(&[order]).map_err(|Gone| Unfilled::Dead)?;
+        if let Some(unexpected) = unexpected.first() {
             self.runs.remove(run.start, run.end);
             self.in_flight.disturb(run.start, run.end);
             self.close_unused();
-            return Err(Unfilled::Refused(answer.unsigned_abs() as i32));
+            return Err(Unfilled::Refused(unexpected.errno()));
         }
         self.runs.insert(run);
         if self.runs.take_has_lost_file() {
@@ -116,8 +127,8 @@ impl Held {
         Ok(())
     }
 
-    /// A program puts something where the stub page is: it goes where the host has nothing. Should
-    /// the program have something there, the page is moved again when that is filled.
+    /// A program puts something where the stub is: it goes where the host has nothing. Should
+    /// the program have something there, it is moved again when that is filled.
     pub(crate) fn move_stub(&mut self) -> Result<(), Unfilled> {
         let (from, runs) = (self.stub, &self.runs);
         let is_free = |at: &u64| runs.within(*at, at + stub::BYTES).next().is_none();
@@ -131,18 +142,20 @@ impl Held {
         self.runs.remove(from, from + stub::BYTES);
         self.runs.insert(stub_run(to));
         self.stub = to;
-        self.call(libc::SYS_munmap, [from, stub::BYTES, 0, 0, 0, 0])
+        self.make(&[Order::munmap(from, from + stub::BYTES)])
             .map_err(|Gone| Unfilled::Dead)?;
         Ok(())
     }
 
     /// Lets the keeper unmap what Recto filled between two addresses.
     pub(crate) fn forget(&mut self, start: u64, end: u64) {
+        let mut orders = Vec::new();
         for (start, end) in self.runs.forgettable(start, end) {
             self.runs.remove(start, end);
             self.in_flight.disturb(start, end);
-            let _ = self.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0]);
+            orders.push(Order::munmap(start, end));
         }
+        let _ = self.make(&orders);
         if self.runs.take_has_lost_file() {
             self.close_unused();
         }
@@ -176,11 +189,12 @@ impl Held {
 
     /// Forgets what is owed, but for what has been filled anew since.
     pub(crate) fn settle(&mut self) {
+        let mut orders = Vec::new();
         for (start, end) in self.owed.take().unwrap_or_default() {
-            for (start, end) in self.runs.gaps(start, end) {
-                let _ = self.call(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0]);
-            }
+            let gaps = self.runs.gaps(start, end).into_iter();
+            orders.extend(gaps.map(|(start, end)| Order::munmap(start, end)));
         }
+        let _ = self.make(&orders);
         if self.runs.take_has_lost_file() {
             self.close_unused();
         }
@@ -194,18 +208,26 @@ impl Held {
             .files
             .extract_if(|_, file| !runs.has_file(file.called))
             .map(|(_, file)| file);
-        for file in unused.collect::<Vec<KeptFile>>() {
+        let mut orders = Vec::new();
+        for file in unused {
             self.has_left_writer |= file.opened == HostRights::ReadWrite;
-            let _ = self.call(libc::SYS_close, [u64::from(file.number), 0, 0, 0, 0, 0]);
+            orders.push(Order::close(file.number));
         }
+        let _ = self.make(&orders);
     }
 
     /// Takes the right to write from what is filled between two addresses.
     pub(crate) fn write_protect(&mut self, start: u64, end: u64) {
-        for (start, end, prot) in self.runs.writable(start, end) {
-            let bits = host_bits(prot - Prot::WRITE);
-            let answer = self.call(libc::SYS_mprotect, [start, end - start, bits, 0, 0, 0]);
-            if answer == Ok(0) {
+        let spans = self.runs.writable(start, end);
+        let protecting = |(start, end, prot): &(u64, u64, Prot)| {
+            let bits = host_bits(*prot - Prot::WRITE);
+            Order::new(libc::SYS_mprotect, [*start, end - start, bits, 0, 0, 0])
+        };
+        let orders: Vec<Order> = spans.iter().map(protecting).collect();
+        let unexpected = self.make(&orders);
+        for (nth, (start, end, _)) in spans.into_iter().enumerate() {
+            let is_done = |unexpected: &Vec<Unexpected>| unexpected.iter().all(|u| u.nth != nth);
+            if unexpected.as_ref().is_ok_and(is_done) {
                 self.runs.write_protect(start, end);
                 self.in_flight.disturb(start, end);
             } else {
@@ -223,9 +245,9 @@ impl Held {
 
     /// Closes what the keeper has open but the arena. What is mapped stays mapped.
     fn close_files(&mut self) {
-        for (_, file) in std::mem::take(&mut self.files) {
-            let _ = self.call(libc::SYS_close, [u64::from(file.number), 0, 0, 0, 0, 0]);
-        }
+        let files = std::mem::take(&mut self.files).into_values();
+        let orders: Vec<Order> = files.map(|file| Order::close(file.number)).collect();
+        let _ = self.make(&orders);
     }
 
     /// What an open file of the page's, with these rights, is called: one that is only read is no

@@ -1,22 +1,31 @@
 //! A keeper: the task that makes host calls inside one space.
 //!
-//! It shares its program's host memory and nothing else: it has its own descriptor table, blocks
-//! every signal, and is always stopped except while it makes one call. So pages are mapped and
-//! forgotten in a process whose own threads run, sleep in a call, or are stopped.
+//! It shares its program's host memory and nothing else: it has its own descriptor table and blocks
+//! every signal. It runs in a page of Recto's (`stub`), where it waits for orders (`orders`) and makes
+//! the calls that they are. So pages are mapped and forgotten in a process whose own threads run,
+//! sleep in a call, or are stopped. Though traced, so that it dies with Recto, it does not stop unless
+//! somebody interferes: a signal that cannot be blocked, or a filter of the program that its calls ran
+//! into.
 
+use crate::orders::{Order, Report, Unexpected};
+use crate::steered::{Steered, clone_from, expect};
+use crate::stub;
 use crate::sys::descriptor;
+use crate::sys::orders::Page;
 use crate::sys::ptrace::{self, Regs};
-use crate::sys::seccomp::{Cookie, Doom, INSTALL_CALL, Listener, Place};
-use crate::sys::signal::{kill, stop_thread};
+use crate::sys::seccomp::{Asking, Cookie, Doom, INSTALL_CALL, Listener, Place};
+use crate::sys::signal::kill;
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, memory};
-use crate::{numbers, stub};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is needed to make keepers, the same for a whole tree.
 #[derive(Debug)]
 pub(crate) struct Workshop {
-    listener: Listener,
+    /// Held from when a task is let into the install call until it has its answer, so that nobody is
+    /// given what was meant for another.
+    listener: Mutex<Listener>,
     cookie: Cookie,
     stub: OwnedFd,
     arena: OwnedFd,
@@ -39,7 +48,7 @@ impl Workshop {
         let stub = descriptor::sealed_file(c"recto-stub", &stub::page())?;
         let zeroes = descriptor::text_file(c"recto-zeroes", &vec![0; ZEROES_BYTES as usize])?;
         Ok(Self {
-            listener,
+            listener: Mutex::new(listener),
             cookie,
             stub,
             arena: arena.try_clone_to_owned()?,
@@ -50,7 +59,16 @@ impl Workshop {
 
     /// The arguments of the install call that let the kernel do this to its caller.
     pub(crate) fn dooming(&self, doom: Doom) -> [u64; 6] {
-        [self.cookie.word(), doom as u64, 0, 0, 0, 0]
+        self.cookie.mark(INSTALL_CALL, [0, doom as u64, 0, 0, 0, 0])
+    }
+
+    /// The first program.
+    pub(crate) fn first(&self) -> Tid {
+        self.first
+    }
+
+    fn listener(&self) -> MutexGuard<'_, Listener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file of zeroes that nobody can write.
@@ -58,16 +76,17 @@ impl Workshop {
         self.zeroes.as_fd()
     }
 
-    /// Serves a task that has just been resumed into the install call, until it stops as `wanted`.
-    /// The call returns the number, or the errno that the host refused with.
+    /// Lets a task that enters the install call make it; it is left on the return of the call. That
+    /// returns the number, or the errno that the host refused with.
     fn serve_install(
         &self,
         steered: &mut Steered,
-        wanted: Stop,
         (descriptor, place): (BorrowedFd<'_>, Place),
     ) -> Result<(), Gone> {
+        let listener = self.listener();
+        ptrace::resume_to_call_edge(steered.tid, 0)?;
         loop {
-            let asking = self.listener.receive(LOOK_AGAIN_MILLISECONDS);
+            let asking = listener.receive(LOOK_AGAIN_MILLISECONDS);
             let stop = match asking.map_err(|_| Gone)? {
                 Some(asking) => {
                     // The task hears of a refusal; and if it asks no more, why it stopped.
@@ -77,9 +96,9 @@ impl Workshop {
                 None => wait::stop_at_hand(steered.tid)?,
             };
             match stop {
-                Some(stop) if stop != wanted => steered.pass_over(stop, wanted)?,
                 Some(Stop::CallEdge) if steered.is_broken_off()? => steered.call_again()?,
-                Some(_) => return Ok(()),
+                Some(Stop::CallEdge) => return Ok(()),
+                Some(stop) => steered.pass_over(stop, Stop::CallEdge)?,
                 None => {}
             }
         }
@@ -103,13 +122,12 @@ impl Workshop {
         asking.jump_to_call(
             instruction,
             INSTALL_CALL,
-            [self.cookie.word(), 0, 0, 0, 0, 0],
+            self.cookie.mark(INSTALL_CALL, [0; 6]),
         );
         ptrace::set_registers(tid, &asking)?;
         ptrace::resume_to_call_edge(tid, 0)?;
         steered.expect(Stop::CallEdge)?;
-        ptrace::resume_to_call_edge(tid, 0)?;
-        self.serve_install(&mut steered, Stop::CallEdge, (descriptor, place))?;
+        self.serve_install(&mut steered, (descriptor, place))?;
         let answer = ptrace::registers(tid)?.result();
         let mut back = *regs;
         if answer >= 0 {
@@ -130,209 +148,21 @@ const KEPT: Place = Place::Lowest {
 /// After how long it is looked whether a task that should ask for a descriptor has stopped instead.
 const LOOK_AGAIN_MILLISECONDS: i32 = 10;
 
-/// How many stops that were not asked for are passed over before a task counts as lost.
-const STRAY_STOPS: u32 = 64;
+/// For how long a keeper's report is waited for before it is looked what has become of the keeper: at
+/// first, and at most.
+const FIRST_LOOK_MILLISECONDS: i32 = 1;
+const LAST_LOOK_MILLISECONDS: i32 = 50;
 
-/// How often a program's thread tries to make its keeper. The kernel breaks a clone off when a
-/// signal comes, even one that is blocked.
-const CLONE_TRIES: u32 = 16;
+/// How often a keeper that calls stop under a filter is looked after before it is waited for.
+const NR_LOOKS_AT_ONCE: u32 = 64;
 
-/// What the kernel says of a call that a signal has broken off, and that is to be made again.
-const ERESTARTSYS: i64 = -512;
-const ERESTARTNOINTR: i64 = -513;
-
-/// A task while Recto makes it do something. It blocks every signal that can be blocked.
-#[derive(Debug)]
-pub(crate) struct Steered {
-    tid: Tid,
-    strays: u32,
-    /// Whether a stopping signal has come that was no business of ours.
-    stopped: bool,
-}
-
-impl Steered {
-    /// A stopped task that is about to be steered.
-    pub(crate) fn new(tid: Tid) -> Self {
-        Self {
-            tid,
-            strays: 0,
-            stopped: false,
-        }
-    }
-
-    /// Waits for a stop of one kind; others that come before it are passed over. That the task has
-    /// ended is reported to the tree as ever.
-    pub(crate) fn expect(&mut self, wanted: Stop) -> Result<(), Gone> {
-        loop {
-            match wait::stop_of(self.tid)? {
-                stop if stop == wanted => return Ok(()),
-                stop => self.pass_over(stop, wanted)?,
-            }
-        }
-    }
-
-    /// Lets the task go on from a stop that was not asked for, on its way to one that was.
-    fn pass_over(&mut self, stop: Stop, wanted: Stop) -> Result<(), Gone> {
-        match stop {
-            Stop::Signal(libc::SIGSTOP) | Stop::Group(_) => self.stopped = true,
-            // The process was continued.
-            Stop::Attention => self.stopped = false,
-            _ => {}
-        }
-        self.strays += 1;
-        if self.strays > STRAY_STOPS {
-            kill(self.tid, libc::SIGKILL);
-            return Err(Gone);
-        }
-        if wanted == Stop::CallEdge {
-            ptrace::resume_to_call_edge(self.tid, 0)
-        } else {
-            ptrace::resume(self.tid, 0)
-        }
-    }
-
-    /// Whether a signal has broken off the call that the task comes back from, to be made again.
-    fn is_broken_off(&self) -> Result<bool, Gone> {
-        let result = ptrace::registers(self.tid)?.result();
-        Ok(result == ERESTARTSYS || result == ERESTARTNOINTR)
-    }
-
-    /// Lets the kernel make a call again that a signal has broken off, as far as into the call.
-    fn call_again(&mut self) -> Result<(), Gone> {
-        ptrace::resume_to_call_edge(self.tid, 0)?;
-        self.expect(Stop::CallEdge)?;
-        ptrace::resume_to_call_edge(self.tid, 0)
-    }
-
-    /// Lets go of a program's thread: a signal that was to stop it comes once more.
-    fn leave(self) {
-        if self.stopped {
-            stop_thread(self.tid);
-        }
-    }
-}
-
-/// Waits for a stop of one kind of a task that is a keeper, or on its way from a stop to another in
-/// one call.
-pub(crate) fn expect(tid: Tid, wanted: Stop) -> Result<(), Gone> {
-    Steered::new(tid).expect(wanted)
-}
-
-/// A keeper at rest.
+/// A keeper.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     tid: Tid,
-    rest: Regs,
-    arena: u32,
-}
-
-/// Makes a keeper for the host memory of `parent`, which is stopped, by letting it make a clone at
-/// the `syscall` instruction at `instruction`. The parent's registers and mask are put back.
-///
-/// The keeper of the first program becomes a child of this process. Others are children of their
-/// program, which does not see them unless it waits with `__WALL`.
-fn clone_from(workshop: &Workshop, parent: Tid, instruction: u64) -> Result<Tid, Gone> {
-    let flags = if parent == workshop.first {
-        libc::CLONE_VM | libc::CLONE_PARENT
-    } else {
-        libc::CLONE_VM
-    };
-    let regs = ptrace::registers(parent)?;
-    let mask = ptrace::signal_mask(parent)?;
-    ptrace::set_signal_mask(parent, u64::MAX)?;
-    let mut steered = Steered::new(parent);
-    let (mut born, mut lifted) = (None, None);
-    for _ in 0..CLONE_TRIES {
-        let mut cloning = regs;
-        let arguments = [flags as u64, 0, 0, 0, 0, 0];
-        cloning.jump_to_call(instruction, libc::SYS_clone, arguments);
-        ptrace::set_registers(parent, &cloning)?;
-        ptrace::resume(parent, 0)?;
-        steered.expect(Stop::Seccomp)?;
-        ptrace::resume_to_call_edge(parent, 0)?;
-        born = clone_made_by(&mut steered)?;
-        if born.is_some() {
-            break;
-        }
-        let refused = ptrace::registers(parent)?.result() == -i64::from(libc::EAGAIN);
-        if refused && lifted.is_none() {
-            lifted = lift_process_limit(parent);
-        } else if refused || !steered.is_broken_off()? {
-            break;
-        }
-    }
-    if let Some(own) = lifted {
-        memory::set_limit(parent, libc::RLIMIT_NPROC, own);
-    }
-    let restored = ptrace::set_registers(parent, &regs);
-    let restored = restored.and_then(|()| ptrace::set_signal_mask(parent, mask));
-    match (restored, born) {
-        (Ok(()), Some(keeper)) => {
-            steered.leave();
-            Ok(keeper)
-        }
-        (Err(Gone), Some(keeper)) => {
-            kill(keeper, libc::SIGKILL);
-            Err(Gone)
-        }
-        (_, None) => Err(Gone),
-    }
-}
-
-/// Lets a process that begins another program wait for its former keeper, which has been killed: a
-/// child that it has not made must not be left to it. It is stopped, and has the stub page at `stub`.
-pub(crate) fn bury(process: Tid, keeper: Tid, stub: u64) -> Result<(), Gone> {
-    let number = numbers::own(keeper) as u64;
-    wait::end_of(keeper);
-    let regs = ptrace::registers(process)?;
-    let mask = ptrace::signal_mask(process)?;
-    ptrace::set_signal_mask(process, u64::MAX)?;
-    let mut steered = Steered::new(process);
-    let mut waiting = regs;
-    let options = (libc::__WALL | libc::WNOHANG) as u64;
-    waiting.jump_to_call(stub, libc::SYS_wait4, [number, 0, options, 0, 0, 0]);
-    ptrace::set_registers(process, &waiting)?;
-    ptrace::resume(process, 0)?;
-    steered.expect(Stop::Seccomp)?;
-    ptrace::resume_to_call_edge(process, 0)?;
-    steered.expect(Stop::CallEdge)?;
-    ptrace::set_registers(process, &regs)?;
-    ptrace::set_signal_mask(process, mask)?;
-    steered.leave();
-    Ok(())
-}
-
-/// The task that a clone which is under way makes, if it makes one; the maker is left on the return
-/// of the call.
-fn clone_made_by(steered: &mut Steered) -> Result<Option<Tid>, Gone> {
-    let mut born = None;
-    loop {
-        match wait::stop_of(steered.tid) {
-            Ok(Stop::Birth) => {
-                born = Some(Tid::new(ptrace::event_message(steered.tid)? as i32));
-                ptrace::resume_to_call_edge(steered.tid, 0)?;
-            }
-            Ok(Stop::CallEdge) => return Ok(born),
-            Ok(stop) => steered.pass_over(stop, Stop::CallEdge)?,
-            Err(Gone) => {
-                if let Some(keeper) = born {
-                    kill(keeper, libc::SIGKILL);
-                }
-                return Err(Gone);
-            }
-        }
-    }
-}
-
-/// Lets a program's thread make a keeper although its user has as many processes as the program may
-/// see; the limit that it had. That is not always permitted.
-fn lift_process_limit(parent: Tid) -> Option<(u64, u64)> {
-    let own = memory::limit(parent, libc::RLIMIT_NPROC)?;
-    let (_, hard) = own;
-    let none = libc::RLIM_INFINITY;
-    let lifted = memory::set_limit(parent, libc::RLIMIT_NPROC, (none, none))
-        || memory::set_limit(parent, libc::RLIMIT_NPROC, (hard, hard));
-    lifted.then_some(own)
+    page: Page,
+    /// Whether it has stopped though nobody asked it to: it comes under a filter of its program.
+    stops: bool,
 }
 
 /// Lets a keeper have as many descriptors as its hard limit allows, or as Recto may have itself. The
@@ -346,29 +176,38 @@ fn raise_descriptor_limit(tid: Tid) {
         || memory::set_limit(tid, libc::RLIMIT_NOFILE, (hard, hard));
 }
 
-/// Lets a newborn or idle task go to rest at the `syscall` instruction at `instruction`.
-fn rest_at(tid: Tid, instruction: u64) -> Result<Regs, Gone> {
-    let mut regs = ptrace::registers(tid)?;
-    regs.jump_to_call(instruction, stub::REST, [0; 6]);
-    ptrace::set_registers(tid, &regs)?;
-    ptrace::resume(tid, 0)?;
-    expect(tid, Stop::Seccomp)?;
-    ptrace::registers(tid)
-}
-
-/// One call of a task at rest at an instruction that is not the stub's: two stops.
-fn call_elsewhere(
-    tid: Tid,
+/// Lets a newborn make a call at an instruction that is not the stub's, up to its entry.
+fn enter_elsewhere(
+    steered: &mut Steered,
     instruction: u64,
     number: i64,
     arguments: [u64; 6],
-) -> Result<i64, Gone> {
-    let mut regs = rest_at(tid, instruction)?;
-    regs.set_call(number, arguments);
-    ptrace::set_registers(tid, &regs)?;
+) -> Result<(), Gone> {
+    let mut regs = ptrace::registers(steered.tid)?;
+    regs.jump_to_call(instruction, number, arguments);
+    ptrace::set_registers(steered.tid, &regs)?;
+    ptrace::resume_to_call_edge(steered.tid, 0)?;
+    steered.expect(Stop::CallEdge)
+}
+
+/// Lets a newborn map the stub page at `stub`, at an instruction that is not the stub's.
+fn map_stub(workshop: &Workshop, tid: Tid, instruction: u64, stub: u64) -> Result<(), Gone> {
+    const NUMBER: u32 = 0;
+    let mut steered = Steered::new(tid);
+    let install = workshop.cookie.mark(INSTALL_CALL, [0; 6]);
+    enter_elsewhere(&mut steered, instruction, INSTALL_CALL, install)?;
+    // Over what the program has there: the newborn's descriptors are its own.
+    let place = Place::At(NUMBER, true);
+    workshop.serve_install(&mut steered, (workshop.stub.as_fd(), place))?;
+    let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+    let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
+    let mapping = [stub, stub::PAGE_BYTES, protection, flags, NUMBER.into(), 0];
+    let mapping = workshop.cookie.mark(libc::SYS_mmap, mapping);
+    enter_elsewhere(&mut steered, instruction, libc::SYS_mmap, mapping)?;
     ptrace::resume_to_call_edge(tid, 0)?;
-    expect(tid, Stop::CallEdge)?;
-    Ok(ptrace::registers(tid)?.result())
+    steered.expect(Stop::CallEdge)?;
+    let at = ptrace::registers(tid)?.result();
+    if at == stub as i64 { Ok(()) } else { Err(Gone) }
 }
 
 impl Keeper {
@@ -381,66 +220,57 @@ impl Keeper {
         stub: u64,
     ) -> Result<Self, Gone> {
         let tid = clone_from(workshop, parent, instruction)?;
-        expect(tid, Stop::Attention)?;
-        raise_descriptor_limit(tid);
-        let all = [0, u64::from(u32::MAX), 0, 0, 0, 0];
-        call_elsewhere(tid, instruction, libc::SYS_close_range, all)?;
-        let mut regs = rest_at(tid, instruction)?;
-        regs.set_call(INSTALL_CALL, [workshop.cookie.word(), 0, 0, 0, 0, 0]);
-        ptrace::set_registers(tid, &regs)?;
-        ptrace::resume_to_call_edge(tid, 0)?;
-        let mut steered = Steered::new(tid);
-        let wanted = (workshop.stub.as_fd(), KEPT);
-        workshop.serve_install(&mut steered, Stop::CallEdge, wanted)?;
-        let descriptor = ptrace::registers(tid)?.result();
-        let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
-        let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
-        let mapping = [stub, stub::BYTES, protection, flags, descriptor as u64, 0];
-        let at = call_elsewhere(tid, instruction, libc::SYS_mmap, mapping)?;
-        if at != stub as i64 {
-            kill(tid, libc::SIGKILL);
-            return Err(Gone);
-        }
-        Self::settle(workshop, tid, stub)
+        let begun = begin(tid)
+            .and_then(|()| map_stub(workshop, tid, instruction, stub))
+            .and_then(|()| Self::settle(workshop, tid, stub));
+        begun.inspect_err(|Gone| kill(tid, libc::SIGKILL))
     }
 
     /// Makes a keeper in a space that holds the stub page at `stub` already.
     pub(crate) fn make(workshop: &Workshop, parent: Tid, stub: u64) -> Result<Self, Gone> {
         let tid = clone_from(workshop, parent, stub)?;
-        expect(tid, Stop::Attention)?;
-        raise_descriptor_limit(tid);
-        Self::settle(workshop, tid, stub)
+        let begun = begin(tid).and_then(|()| Self::settle(workshop, tid, stub));
+        begun.inspect_err(|Gone| kill(tid, libc::SIGKILL))
     }
 
-    /// Goes to rest in the stub, leaves the program's session, and swaps its descriptors for the
-    /// arena's.
+    /// Lets a newborn leave the program's session, swap its descriptors for a keeper's, map its page of
+    /// orders and wait for some. All that is the stub's code: it asks for the descriptors, and reports
+    /// when it is ready.
     fn settle(workshop: &Workshop, tid: Tid, stub: u64) -> Result<Self, Gone> {
-        let rest = rest_at(tid, stub)?;
+        let page = Page::new(stub + stub::REST).map_err(|_| Gone)?;
         let mut keeper = Self {
             tid,
-            rest,
-            arena: 0,
+            page,
+            stops: false,
         };
-        keeper.call(libc::SYS_setsid, [0; 6])?;
-        keeper.call(libc::SYS_close_range, [0, u64::from(u32::MAX), 0, 0, 0, 0])?;
-        let arena = keeper.install(workshop, workshop.arena.as_fd())?;
-        keeper.arena = u32::try_from(arena).map_err(|_| {
-            kill(tid, libc::SIGKILL);
-            Gone
+        let mut regs = ptrace::registers(tid)?;
+        regs.begin_keeping(stub + stub::START, workshop.cookie.words());
+        ptrace::set_registers(tid, &regs)?;
+        let listener = workshop.listener();
+        ptrace::resume(tid, 0)?;
+        keeper.report_asking(&listener, |asking, page| {
+            let descriptors = [page.file(), page.event(), workshop.arena.as_fd()];
+            asking.furnish(&descriptors)
         })?;
         Ok(keeper)
     }
 
-    /// Moves the stub page to `stub`, where nothing is, and goes to rest there. What is left at the
-    /// old place is the same page once more.
+    /// Moves the stub's pages to `stub`, where nothing is, and goes to rest there. What is left at the
+    /// old place are the same pages once more.
     pub(crate) fn move_stub(&mut self, from: u64, stub: u64) -> Result<(), Gone> {
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
-        let arguments = [from, stub::BYTES, stub::BYTES, flags as u64, stub, 0];
-        if self.call(libc::SYS_mremap, arguments)? != stub as i64 {
-            return Err(Gone);
-        }
-        self.rest = rest_at(self.tid, stub)?;
-        Ok(())
+        let bytes = stub::PAGE_BYTES;
+        let moving = |at: u64| {
+            let arguments = [from + at, bytes, bytes, flags as u64, stub + at, 0];
+            Order::new(libc::SYS_mremap, arguments).expecting(stub + at)
+        };
+        self.page.rest_at(stub + stub::REST);
+        let moved = self.batch(&[moving(0), moving(stub::ORDERS)])?;
+        moved.map_err(|_| {
+            // It has gone on where nothing is.
+            kill(self.tid, libc::SIGKILL);
+            Gone
+        })
     }
 
     /// The task.
@@ -450,17 +280,40 @@ impl Keeper {
 
     /// The arena's number in its table.
     pub(crate) fn arena(&self) -> u32 {
-        self.arena
+        stub::ARENA_DESCRIPTOR
     }
 
     /// Makes one host call; what the kernel answered.
     pub(crate) fn call(&mut self, number: i64, arguments: [u64; 6]) -> Result<i64, Gone> {
-        let mut regs = self.rest;
-        regs.set_call(number, arguments);
-        ptrace::set_registers(self.tid, &regs)?;
-        ptrace::resume(self.tid, 0)?;
-        expect(self.tid, Stop::Seccomp)?;
-        ptrace::stub_result(self.tid)
+        let asked = self.batch(&[Order::new(number, arguments).asking()])?;
+        Ok(asked.map_or_else(|unexpected| unexpected.answer, |()| 0))
+    }
+
+    /// Makes host calls, up to the first that does not go as expected.
+    pub(crate) fn batch(&mut self, orders: &[Order]) -> Result<Result<(), Unexpected>, Gone> {
+        let mut nr_done = 0;
+        while let Some(rest) = orders.get(nr_done..).filter(|rest| !rest.is_empty()) {
+            let nr_posted = self.page.post(rest);
+            nr_done += nr_posted;
+            if let Report::Left(nr_left, answer) = self.report()? {
+                let nth = nr_done - nr_left.clamp(1, nr_posted);
+                return Ok(Err(Unexpected { nth, answer }));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Makes host calls, however the others go; those that did not go as expected.
+    pub(crate) fn all(&mut self, orders: &[Order]) -> Result<Vec<Unexpected>, Gone> {
+        let (mut from, mut all) = (0, Vec::new());
+        while let Some(rest) = orders.get(from..)
+            && let Err(Unexpected { nth, answer }) = self.batch(rest)?
+        {
+            let nth = from + nth;
+            all.push(Unexpected { nth, answer });
+            from = nth + 1;
+        }
+        Ok(all)
     }
 
     /// Installs a descriptor in its table; its number there, or what the kernel answered instead.
@@ -469,12 +322,78 @@ impl Keeper {
         workshop: &Workshop,
         descriptor: BorrowedFd<'_>,
     ) -> Result<i64, Gone> {
-        let mut regs = self.rest;
-        regs.set_call(INSTALL_CALL, [workshop.cookie.word(), 0, 0, 0, 0, 0]);
-        ptrace::set_registers(self.tid, &regs)?;
-        ptrace::resume(self.tid, 0)?;
-        let mut steered = Steered::new(self.tid);
-        workshop.serve_install(&mut steered, Stop::Seccomp, (descriptor, KEPT))?;
-        ptrace::stub_result(self.tid)
+        let listener = workshop.listener();
+        self.page.post(&[Order::new(INSTALL_CALL, [0; 6]).asking()]);
+        let report = self.report_asking(&listener, |asking, _| {
+            asking.give(descriptor, KEPT).map(drop)
+        })?;
+        match report {
+            Report::Left(_, answer) => Ok(answer),
+            Report::Done => Err(Gone),
+        }
     }
+
+    /// Waits for the report on the last orders while it asks for descriptors. Something may break off
+    /// its call for them: then it asks again.
+    fn report_asking(
+        &mut self,
+        listener: &Listener,
+        answer: impl Fn(Asking<'_>, &Page) -> Result<(), HostError>,
+    ) -> Result<Report, Gone> {
+        loop {
+            let asking = listener.receive(LOOK_AGAIN_MILLISECONDS);
+            if let Some(asking) = asking.map_err(|_| Gone)? {
+                let _ = answer(asking, &self.page);
+            }
+            if let Some(report) = self.page.report(LOOK_AGAIN_MILLISECONDS) {
+                return Ok(report);
+            }
+            self.look_after()?;
+        }
+    }
+
+    /// Waits for the report on the last orders.
+    fn report(&mut self) -> Result<Report, Gone> {
+        if self.stops {
+            for _ in 0..NR_LOOKS_AT_ONCE {
+                std::thread::yield_now();
+                if let Some(report) = self.page.report(0) {
+                    return Ok(report);
+                }
+                self.look_after()?;
+            }
+        }
+        let mut milliseconds = FIRST_LOOK_MILLISECONDS;
+        loop {
+            if let Some(report) = self.page.report(milliseconds) {
+                return Ok(report);
+            }
+            self.look_after()?;
+            milliseconds = (2 * milliseconds).min(LAST_LOOK_MILLISECONDS);
+        }
+    }
+
+    /// Lets it go on if it has stopped, which only the tracing thread can.
+    fn look_after(&mut self) -> Result<(), Gone> {
+        if wait::has_ended(self.tid) {
+            return Err(Gone);
+        }
+        let stop = wait::stop_at_hand(self.tid).unwrap_or(None);
+        if matches!(stop, Some(Stop::Signal(signal)) if signal != libc::SIGSTOP) {
+            // It is not where it should be.
+            kill(self.tid, libc::SIGKILL);
+            return Err(Gone);
+        }
+        self.stops |= stop == Some(Stop::Seccomp);
+        // Whoever serves the tree may have been told of a stop, and not have come to it yet.
+        let _ = ptrace::resume(self.tid, 0);
+        Ok(())
+    }
+}
+
+/// A newborn stops for the first time.
+fn begin(tid: Tid) -> Result<(), Gone> {
+    expect(tid, Stop::Attention)?;
+    raise_descriptor_limit(tid);
+    Ok(())
 }

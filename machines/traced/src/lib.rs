@@ -18,7 +18,7 @@
 //! | `in_flight` | what the calls that threads are in name, to keep it ready |
 //! | `signals`, `actions`, `pending`, `calls/mask`, `calls/consume` | the two signals that Recto owns |
 //! | `calls/filter` | seccomp filters of programs: their refusals become questions to the tracer |
-//! | `space`, `held`, `runs`, `keeper`, `stub` | the host's memory as a cache, and who makes host calls in it |
+//! | `space`, `held`, `runs`, `keeper`, `orders`, `stub`, `steered` | the host's memory as a cache, and who makes host calls in it |
 //! | `files`, `special` | what is mapped: host files as DAX, the vDSO family |
 //! | `proc_text` | the files of `/proc/PID` that speak of memory |
 //! | `together` | a tree and its tracer on one CPU, while that is faster |
@@ -55,6 +55,7 @@ mod memory;
 mod nested;
 mod newborn;
 mod numbers;
+mod orders;
 mod pending;
 mod pool;
 mod probe;
@@ -67,6 +68,7 @@ mod signals;
 mod space;
 mod special;
 mod stats;
+mod steered;
 mod stub;
 mod sys;
 mod thread;

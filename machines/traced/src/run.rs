@@ -468,3 +468,6 @@ impl From<RunError> for io::Error {
         io::Error::other(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

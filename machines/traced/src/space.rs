@@ -109,9 +109,14 @@ impl Space {
         held.owed = Some(Vec::new());
     }
 
-    /// Where the stub page is.
+    /// Where the stub is.
     pub(crate) fn stub(&self) -> u64 {
         self.held.lock().stub
+    }
+
+    /// Whether there is something of the stub at an address.
+    pub(crate) fn is_in_stub(&self, address: u64) -> bool {
+        address.wrapping_sub(self.stub()) < stub::BYTES
     }
 
     /// Who makes its host calls.
@@ -466,7 +471,7 @@ fn target_of(translation: Translation) -> Option<Target> {
     })
 }
 
-/// The run of the stub page at `stub`.
+/// The run of the stub's pages at `stub`.
 pub(crate) fn stub_run(stub: u64) -> Run {
     Run {
         start: stub,
@@ -476,4 +481,4 @@ pub(crate) fn stub_run(stub: u64) -> Run {
     }
 }
 
-const _: () = assert!(1 << PAGE_SHIFT == stub::BYTES);
+const _: () = assert!(1 << PAGE_SHIFT == stub::PAGE_BYTES);

@@ -124,7 +124,7 @@ impl Held {
         }
     }
 
-    /// The stub page goes from where something of the host's own is about to be.
+    /// The stub goes from where something of the host's own is about to be.
     fn clear_stub_from(&mut self, start: u64, end: u64) {
         if self.stub < end && start < self.stub + stub::BYTES {
             let _ = self.move_stub();

@@ -217,7 +217,7 @@ pub(crate) struct Thread {
     pub(crate) handed_over: Pending,
     /// Whether it is being ended by a signal that it blocks.
     pub(crate) doomed: bool,
-    /// Whether it has jumped into the stub page, where for the program there is nothing.
+    /// Whether it has jumped into the stub, where for the program there is nothing.
     pub(crate) in_stub: bool,
     /// Whether it may gain no rights, by its own word: Recto may have said so of the whole tree.
     pub(crate) no_new_privs: bool,

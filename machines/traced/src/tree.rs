@@ -163,13 +163,16 @@ impl Tree {
         }
     }
 
-    /// A task that is no thread of a program (yet): a keeper that was killed, or a newborn whose
-    /// maker's event has not come.
+    /// A task that is no thread of a program (yet): a keeper that was killed or sent a signal, or a
+    /// newborn whose maker's event has not come.
     fn on_unknown_stop(&mut self, tid: Tid, stop: Stop) {
         match stop {
             Stop::Exited { .. } | Stop::Killed { .. } => {
                 self.early.retain(|early| *early != tid);
                 self.on_lost(tid);
+            }
+            Stop::Attention if self.kept_by(tid).is_some() => {
+                let _ = ptrace::resume(tid, 0);
             }
             Stop::Attention => {
                 self.early.push(tid);
@@ -181,12 +184,16 @@ impl Tree {
         }
     }
 
+    fn kept_by(&self, tid: Tid) -> Option<&Thread> {
+        let mut threads = self.threads.values();
+        threads.find(|thread| thread.memory().space.keeper() == Some(tid))
+    }
+
     /// A program whose keeper somebody killed cannot go on.
     fn on_lost(&self, tid: Tid) {
-        for thread in self.threads.values() {
-            if thread.memory().space.keeper() == Some(tid) {
-                return kill(thread.process.pid, libc::SIGKILL);
-            }
+        if let Some(thread) = self.kept_by(tid) {
+            thread.memory().space.end();
+            kill(thread.process.pid, libc::SIGKILL);
         }
     }
 

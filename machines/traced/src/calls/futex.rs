@@ -1,7 +1,7 @@
 //! Futexes: their words are made writable first, so that the frame belongs to this space alone
 //! while anybody waits on it.
 
-use addr::Access;
+use addr::{Access, Errno};
 
 use super::operand::Flow;
 use super::{Answer, Call};
@@ -16,6 +16,10 @@ const TIME: u64 = 16;
 /// Makes ready what futex names.
 pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
     let operation = call.int(1) & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
+    if call.memory.space.is_in_stub(call.argument(0)) {
+        // A keeper waits there: nobody is to send it to wait elsewhere.
+        return Ok(Errno::EFAULT.into());
+    }
     ready::buffer(
         call.thread,
         call.memory,

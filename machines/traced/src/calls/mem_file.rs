@@ -14,7 +14,6 @@ use super::{Answer, Call};
 use crate::halt::Halt;
 use crate::memory::Memory;
 use crate::ready;
-use crate::stub;
 use crate::sys::descriptor;
 use crate::tree::Tree;
 
@@ -152,6 +151,5 @@ fn part_or(done: u64, errno: Errno) -> Result<u64, Errno> {
 
 fn is_of_the_host(transfer: &Transfer) -> bool {
     let space = &transfer.memory.space;
-    let in_stub = transfer.place.wrapping_sub(space.stub()) < stub::BYTES;
-    !in_stub && space.rights_at(transfer.place).is_some()
+    !space.is_in_stub(transfer.place) && space.rights_at(transfer.place).is_some()
 }

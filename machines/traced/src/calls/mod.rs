@@ -73,8 +73,7 @@ pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
     if let Some(before) = thread.blocked_before.take() {
         thread.blocked_owned = before;
     }
-    let stub = thread.memory().space.stub();
-    if regs.instruction().wrapping_sub(stub) < crate::stub::BYTES {
+    if thread.memory().space.is_in_stub(regs.instruction()) {
         return signals::refuse_stub(thread, regs);
     }
     if let Some(refusal) = filter::refusal(tree, thread)? {

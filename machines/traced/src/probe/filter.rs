@@ -4,10 +4,9 @@ use super::reach::take;
 use super::surroundings::setting;
 use super::tracing::explained;
 use super::{Cause, Failure, Finding, NEEDED, Surroundings, Trouble, told};
-use crate::stub::REST;
 use crate::sys::probe::{Child, Deadline, NoAnswer};
 use crate::sys::ptrace;
-use crate::sys::seccomp::{Cookie, Filter, Listener, Place, Verdict};
+use crate::sys::seccomp::{Cookie, Filter, INSTALL_CALL, Listener, Place, Verdict};
 use crate::sys::wait::Stop;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -127,7 +126,7 @@ fn answer_stop(child: &Child) -> Result<(), Failure> {
             return Err(Failure::Unanswered(TRACE, NoAnswer::Silent));
         }
     };
-    if regs.call_number() != REST {
+    if regs.call_number() != INSTALL_CALL {
         return Err(Failure::Strange("a stop shows another call than was made"));
     }
     let mut answered = regs;

@@ -6,6 +6,7 @@
 pub(crate) mod affinity;
 pub(crate) mod descriptor;
 pub(crate) mod memory;
+pub(crate) mod orders;
 pub(crate) mod probe;
 pub(crate) mod ptrace;
 pub(crate) mod seccomp;

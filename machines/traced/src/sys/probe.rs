@@ -135,7 +135,7 @@ impl Child {
     pub(crate) const SECRET: u64 = 0x7265_6374_6f21;
 
     /// A child that, at each word, takes its next step: it comes under `filter` and tells the number
-    /// of the listener; makes the install call; makes call -1.
+    /// of the listener; makes the install call; makes it without the secret.
     pub(crate) fn under(filter: &Filter, cookie: Cookie) -> Result<Self, HostError> {
         make(|wire| {
             wire.hear();
@@ -146,11 +146,14 @@ impl Child {
             wire.hear();
             // SAFETY: no such call exists: the filter has it answered with numbers alone.
             wire.tell(answer(unsafe {
-                libc::syscall(INSTALL_CALL, cookie.word(), 0, 0, 0, 0, 0)
+                let [a, b, c, d, e, f] = cookie.mark(INSTALL_CALL, [0; 6]);
+                libc::syscall(INSTALL_CALL, a, b, c, d, e, f)
             }));
             wire.hear();
             // SAFETY: as above.
-            wire.tell(answer(unsafe { libc::syscall(-1) }));
+            wire.tell(answer(unsafe {
+                libc::syscall(INSTALL_CALL, 0, 0, 0, 0, 0, 0)
+            }));
         })
     }
 

@@ -122,6 +122,13 @@ impl Regs {
         self.0.rax = number as u64;
     }
 
+    /// Lets the task begin as a keeper at `instruction`, with the secrets that its calls and its wait
+    /// carry.
+    pub(crate) fn begin_keeping(&mut self, instruction: u64, (call, wait): (u64, u64)) {
+        (self.0.rip, self.0.orig_rax) = (instruction, u64::MAX);
+        (self.0.r14, self.0.r15, self.0.rbp) = (call, wait, 0);
+    }
+
     /// The stack pointer.
     pub(crate) fn stack(&self) -> u64 {
         self.0.rsp
@@ -286,24 +293,6 @@ pub(crate) fn registers(tid: Tid) -> Result<Regs, Gone> {
     let mut regs = Regs::zeroed();
     request(libc::PTRACE_GETREGS, tid, 0, (&raw mut regs).cast())?;
     Ok(regs)
-}
-
-/// The word that the stub keeps a call's result in (register r12).
-pub(crate) fn stub_result(tid: Tid) -> Result<i64, Gone> {
-    const R12: usize = core::mem::offset_of!(libc::user, regs)
-        + core::mem::offset_of!(libc::user_regs_struct, r12);
-    let mut word = 0i64;
-    // SAFETY: the raw request stores one word through its last argument.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_ptrace,
-            libc::PTRACE_PEEKUSER,
-            tid.raw(),
-            R12,
-            &raw mut word,
-        )
-    };
-    if answer < 0 { Err(Gone) } else { Ok(word) }
 }
 
 /// Changes its registers.

@@ -41,9 +41,14 @@ pub(crate) enum Doom {
     Trap = 3,
 }
 
-/// The secret that the install call carries, so that a program cannot make it.
+/// The secrets by which the filter knows a call of Recto's, so that a program cannot make it. The
+/// first lets through whatever a keeper does. A task that waits can be asked what it waits with, so
+/// waiting has one of its own.
 #[derive(Clone, Copy)]
-pub(crate) struct Cookie(u64);
+pub(crate) struct Cookie {
+    call: u64,
+    wait: u64,
+}
 
 impl core::fmt::Debug for Cookie {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -52,23 +57,62 @@ impl core::fmt::Debug for Cookie {
 }
 
 impl Cookie {
-    /// A fresh secret from the host.
+    /// Fresh secrets from the host.
     pub(crate) fn random() -> Result<Self, HostError> {
-        let mut word = 0u64;
-        // SAFETY: the buffer is the word, and its size is given.
-        let got = unsafe { libc::getrandom((&raw mut word).cast(), size_of::<u64>(), 0) };
-        if got == size_of::<u64>() as isize {
-            Ok(Self(word))
+        let mut words = [0u64; 2];
+        let bytes = size_of_val(&words);
+        // SAFETY: the buffer is the words, and its size is given.
+        let got = unsafe { libc::getrandom((&raw mut words).cast(), bytes, 0) };
+        if got == bytes as isize {
+            let [call, wait] = words;
+            Ok(Self { call, wait })
         } else {
             Err(HostError::last())
         }
     }
 
-    /// The word to pass as first argument.
-    pub(crate) fn word(self) -> u64 {
-        self.0
+    /// What a keeper has in the registers that its calls and its wait take them from.
+    pub(crate) fn words(self) -> (u64, u64) {
+        (self.call, self.wait)
+    }
+
+    /// The arguments of a call with what lets it through the filter: the last one, or of an mmap, which
+    /// has six, the halves of flags and descriptor that the kernel does not look at.
+    pub(crate) fn mark(self, number: i64, arguments: [u64; 6]) -> [u64; 6] {
+        const LOW: u64 = u32::MAX as u64;
+        let [a, b, c, d, e, f] = arguments;
+        if number == libc::SYS_mmap {
+            [
+                a,
+                b,
+                c,
+                d & LOW | self.call << 32,
+                e & LOW | self.call & !LOW,
+                f,
+            ]
+        } else {
+            [a, b, c, d, e, self.call]
+        }
     }
 }
+
+/// The calls that keepers make.
+const KEPT: [i64; 14] = [
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_close,
+    libc::SYS_futex,
+    libc::SYS_write,
+    libc::SYS_lseek,
+    libc::SYS_setsid,
+    libc::SYS_close_range,
+    libc::SYS_ioctl,
+    libc::SYS_prctl,
+    libc::SYS_userfaultfd,
+];
 
 /// A filter ready to be installed.
 #[derive(Debug)]
@@ -78,10 +122,16 @@ pub(crate) struct Filter {
 
 const NR_OFFSET: u32 = 0;
 const ARCH_OFFSET: u32 = 4;
-const ARGUMENT_LOW: u32 = 16;
-const ARGUMENT_HIGH: u32 = 20;
-const SECOND_ARGUMENT_LOW: u32 = 24;
 const ARCH_X86_64: u32 = 0xc000_003e;
+
+/// Where the halves of an argument are.
+const fn low(argument: u32) -> u32 {
+    16 + 8 * argument
+}
+
+const fn high(argument: u32) -> u32 {
+    low(argument) + 4
+}
 
 fn statement(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter {
@@ -109,14 +159,55 @@ fn answer(action: u32) -> libc::sock_filter {
     statement(libc::BPF_RET | libc::BPF_K, action)
 }
 
-/// A binary search over runs of numbers with the same verdict; `runs` holds (first number, verdict).
-fn search(runs: &[(u32, Verdict)], out: &mut Vec<libc::sock_filter>) {
+/// Whether two words of the call are the halves of a secret. If not, what follows is passed over as
+/// far as `behind` instructions.
+fn compare(secret: u64, (low, high): (u32, u32), behind: u8) -> [libc::sock_filter; 4] {
+    [
+        load(low),
+        jump(libc::BPF_JEQ, secret as u32, 0, behind + 2),
+        load(high),
+        jump(libc::BPF_JEQ, (secret >> 32) as u32, 0, behind),
+    ]
+}
+
+/// What becomes of one number, or of several in a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Leaf {
+    verdict: Verdict,
+    /// The call passes if it has this secret here, whatever the verdict.
+    unless: Option<(u64, (u32, u32))>,
+}
+
+impl Leaf {
+    /// What passes by its number alone must not be looked at any further: of such numbers the kernel
+    /// keeps a list, and does not run the filter.
+    fn new(number: u32, verdict: Verdict, cookie: Cookie) -> Self {
+        let unless = match i64::from(number) {
+            _ if verdict == Verdict::Pass => None,
+            libc::SYS_mmap => Some((cookie.call, (high(3), high(4)))),
+            libc::SYS_futex => Some((cookie.wait, (low(5), high(5)))),
+            kept if KEPT.contains(&kept) => Some((cookie.call, (low(5), high(5)))),
+            _ => None,
+        };
+        Self { verdict, unless }
+    }
+
+    fn compile(self, out: &mut Vec<libc::sock_filter>) {
+        if let Some((secret, halves)) = self.unless {
+            out.extend(compare(secret, halves, 1));
+            out.push(answer(Verdict::Pass.action()));
+        }
+        out.push(answer(self.verdict.action()));
+    }
+}
+
+/// A binary search over runs of numbers; `runs` holds (first number, leaf).
+fn search(runs: &[(u32, Leaf)], out: &mut Vec<libc::sock_filter>) {
     let Some((middle, _)) = runs.get(runs.len() / 2) else {
         return;
     };
-    if let [(_, verdict)] = runs {
-        out.push(answer(verdict.action()));
-        return;
+    if let [(_, leaf)] = runs {
+        return leaf.compile(out);
     }
     let (low, high) = runs.split_at(runs.len() / 2);
     let mut below = Vec::new();
@@ -129,9 +220,8 @@ fn search(runs: &[(u32, Verdict)], out: &mut Vec<libc::sock_filter>) {
 }
 
 impl Filter {
-    /// A filter that answers for each call number below `verdicts.len()` as the table says, asks
-    /// about number -1 (a keeper at rest), and fails all others, and all other architectures, with
-    /// ENOSYS.
+    /// A filter that answers for each call number below `verdicts.len()` as the table says, and fails
+    /// all others, and all other architectures, with ENOSYS. What keepers do passes.
     pub(crate) fn new(verdicts: &[Verdict], cookie: Cookie) -> Self {
         let enosys = Verdict::Fail(libc::ENOSYS as u16);
         let mut program = vec![
@@ -139,14 +229,11 @@ impl Filter {
             jump(libc::BPF_JEQ, ARCH_X86_64, 1, 0),
             answer(enosys.action()),
             load(NR_OFFSET),
-            jump(libc::BPF_JEQ, u32::MAX, 0, 1),
-            answer(libc::SECCOMP_RET_TRACE),
             jump(libc::BPF_JEQ, INSTALL_CALL as u32, 0, 13),
-            load(ARGUMENT_LOW),
-            jump(libc::BPF_JEQ, cookie.0 as u32, 0, 10),
-            load(ARGUMENT_HIGH),
-            jump(libc::BPF_JEQ, (cookie.0 >> 32) as u32, 0, 8),
-            load(SECOND_ARGUMENT_LOW),
+        ];
+        program.extend(compare(cookie.call, (low(5), high(5)), 8));
+        program.extend([
+            load(low(1)),
             jump(libc::BPF_JEQ, Doom::KillProcess as u32, 0, 1),
             answer(libc::SECCOMP_RET_KILL_PROCESS),
             jump(libc::BPF_JEQ, Doom::KillThread as u32, 0, 1),
@@ -155,14 +242,16 @@ impl Filter {
             answer(libc::SECCOMP_RET_TRAP),
             answer(libc::SECCOMP_RET_USER_NOTIF),
             answer(libc::SECCOMP_RET_TRACE),
-        ];
-        let mut runs: Vec<(u32, Verdict)> = Vec::new();
+        ]);
+        let mut runs: Vec<(u32, Leaf)> = Vec::new();
         for (number, verdict) in (0..).zip(verdicts.iter().copied()) {
-            if runs.last().is_none_or(|(_, last)| *last != verdict) {
-                runs.push((number, verdict));
+            let leaf = Leaf::new(number, verdict, cookie);
+            if runs.last().is_none_or(|(_, last)| *last != leaf) {
+                runs.push((number, leaf));
             }
         }
-        runs.push((verdicts.len() as u32, enosys));
+        let (verdict, unless) = (enosys, None);
+        runs.push((verdicts.len() as u32, Leaf { verdict, unless }));
         search(&runs, &mut program);
         Self { program }
     }
@@ -264,11 +353,26 @@ pub(crate) struct Asking<'a> {
 impl Asking<'_> {
     /// Gives the task a duplicate of `descriptor`; its call returns the number. When the task's
     /// table has no room its call fails with the same errno.
-    ///
+    pub(crate) fn give(self, descriptor: BorrowedFd<'_>, place: Place) -> Result<u32, HostError> {
+        let added = self.add(descriptor, place);
+        let answer = added.map_or_else(|error| (0, -error.raw()), |number| (number.into(), 0));
+        self.answer(answer)?;
+        added
+    }
+
+    /// Makes a duplicate of each descriptor the one of that number in the task's table; its call
+    /// returns 0.
+    pub(crate) fn furnish(self, descriptors: &[BorrowedFd<'_>]) -> Result<(), HostError> {
+        for (number, descriptor) in (0..).zip(descriptors) {
+            self.add(*descriptor, Place::At(number, false))?;
+        }
+        self.answer((0, 0))
+    }
+
     /// The answer is sent by itself. Sent along with the descriptor it would be taken for given when
     /// something breaks off our call before the task has woken: its call would return 0, and nothing
     /// be there. And no signal is let in, or so many could come that the task never wakes in time.
-    pub(crate) fn give(self, descriptor: BorrowedFd<'_>, place: Place) -> Result<u32, HostError> {
+    fn add(&self, descriptor: BorrowedFd<'_>, place: Place) -> Result<u32, HostError> {
         let (newfd, flags, close_on_exec) = match place {
             Place::Lowest { close_on_exec } => (0, 0, close_on_exec),
             Place::At(number, close_on_exec) => {
@@ -296,10 +400,7 @@ impl Asking<'_> {
                 )
             }
         };
-        let added = undisturbed(|| uninterrupted(add));
-        let answer = added.map_or_else(|error| (0, -error.raw()), |number| (number.into(), 0));
-        self.answer(answer)?;
-        added.map(|number| number as u32)
+        undisturbed(|| uninterrupted(add)).map(|number| number as u32)
     }
 
     /// Lets the call return a value, or fail with an error; ours is an error when the task is gone.
@@ -337,3 +438,6 @@ fn uninterrupted(mut call: impl FnMut() -> libc::c_int) -> Result<libc::c_int, H
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

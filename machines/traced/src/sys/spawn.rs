@@ -173,7 +173,7 @@ fn execute(
 
 fn report(value: u64, what: Report) {
     // SAFETY: no such call exists; the filter stops the task, and the tracer reads the numbers.
-    unsafe { libc::syscall(INSTALL_CALL, value, what.word()) };
+    unsafe { libc::syscall(INSTALL_CALL, value, what.word(), 0, 0, 0, 0) };
 }
 
 /// A task that does nothing but to be rung: a signal sent to it becomes a stop that its tracer

@@ -150,6 +150,18 @@ pub(crate) fn stop_at_hand(tid: Tid) -> Result<Option<Stop>, Gone> {
     }
 }
 
+/// Whether a task of this process has ended, whichever thread traces it.
+pub(crate) fn has_ended(tid: Tid) -> bool {
+    // SAFETY: siginfo is integers, so zeroes are one.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: `info` outlives the call.
+    let answer = unsafe { libc::waitid(libc::P_PID, tid.raw() as u32, &raw mut info, flags) };
+    // A stop is told even if it was not asked for.
+    let ends = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
+    answer < 0 || ends.contains(&info.si_code)
+}
+
 /// Whether there is still something to be heard of a task: [`any`] has not reported its end.
 pub(crate) fn is_awaited(tid: Tid) -> bool {
     let flags = libc::WSTOPPED | libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;

@@ -1,5 +1,5 @@
 //! The host has nothing in a program but runs of the arena, runs of files, the vDSO family and the
-//! stub page; and nothing is left behind when the tracer dies.
+//! stub's two pages; and nothing is left behind when the tracer dies.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,11 +23,16 @@ fn complaint(line: &str) -> Option<&'static str> {
     match name {
         "" => Some("nobody's"),
         "/memfd:recto-arena" => None,
-        "/memfd:recto-stub" => {
+        "/memfd:recto-stub" | "/memfd:recto-orders" => {
+            let wanted = if name.ends_with("stub") {
+                "r-xs"
+            } else {
+                "r--s"
+            };
             let (start, end) = range.split_once('-')?;
             let start = u64::from_str_radix(start, 16).ok()?;
             let end = u64::from_str_radix(end, 16).ok()?;
-            (end - start != 4096 || rights != "r-xs").then_some("no stub page")
+            (end - start != 4096 || rights != wanted).then_some("no page of the stub")
         }
         file if file.starts_with('/') => None,
         _ => {
@@ -59,16 +64,19 @@ fn look(list: &Path) -> Result<usize, String> {
     for task in lines.iter().filter(|line| *line != "ready") {
         let maps = std::fs::read_to_string(format!("/proc/{task}/maps"))
             .map_err(|error| format!("task {task}: {error}"))?;
-        let mut nr_stubs = 0;
+        let (mut nr_stubs, mut nr_orders) = (0, 0);
         for line in maps.lines() {
             if let Some(why) = complaint(line) {
                 return Err(format!("task {task} has what is {why}: {line}"));
             }
             nr_stubs += usize::from(line.contains("recto-stub"));
+            nr_orders += usize::from(line.contains("recto-orders"));
             seen += 1;
         }
-        if nr_stubs != 1 {
-            return Err(format!("task {task} has {nr_stubs} stub pages"));
+        if (nr_stubs, nr_orders) != (1, 1) {
+            return Err(format!(
+                "task {task} has {nr_stubs} stub pages, {nr_orders} of orders"
+            ));
         }
     }
     Ok(seen)

@@ -1,0 +1,162 @@
+use super::*;
+
+const COOKIE: Cookie = Cookie {
+    call: 0x1234_5678_9abc_def0,
+    wait: 0x0fed_cba9_8765_4321,
+};
+
+/// What the filter answers to a call. The kernel's own words, of which it uses few.
+fn asked(filter: &Filter, arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
+    let (mut at, mut accumulator) = (0usize, 0u32);
+    let word = |offset: u32| match offset {
+        NR_OFFSET => number,
+        ARCH_OFFSET => arch,
+        offset => {
+            let place = offset as usize - 16;
+            (arguments[place / 8] >> (8 * (place % 8))) as u32
+        }
+    };
+    loop {
+        let step = filter.program[at];
+        at += 1;
+        match u32::from(step.code) {
+            code if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS => {
+                accumulator = word(step.k);
+            }
+            code if code == libc::BPF_RET | libc::BPF_K => return step.k,
+            code if code == libc::BPF_JMP | libc::BPF_JA => at += step.k as usize,
+            code => {
+                let holds = if code == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K {
+                    accumulator == step.k
+                } else {
+                    assert_eq!(code, libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K);
+                    accumulator >= step.k
+                };
+                at += usize::from(if holds { step.jt } else { step.jf });
+            }
+        }
+    }
+}
+
+const NR_CALLS: u32 = 463;
+
+/// One call in three of each kind.
+fn verdicts() -> Vec<Verdict> {
+    let kinds = [Verdict::Pass, Verdict::Ask, Verdict::Fail(38)];
+    (0..NR_CALLS as usize)
+        .map(|number| kinds[number % 3])
+        .collect()
+}
+
+fn answer_to(number: u32, arguments: [u64; 6]) -> u32 {
+    asked(
+        &Filter::new(&verdicts(), COOKIE),
+        ARCH_X86_64,
+        number,
+        arguments,
+    )
+}
+
+// row: S12
+#[test]
+fn each_number_has_its_verdict() {
+    let filter = Filter::new(&verdicts(), COOKIE);
+    for (number, verdict) in (0..).zip(verdicts()) {
+        let answer = asked(&filter, ARCH_X86_64, number, [7; 6]);
+        assert_eq!(answer, verdict.action(), "call {number}");
+    }
+    let enosys = Verdict::Fail(libc::ENOSYS as u16).action();
+    for number in [NR_CALLS, 0x4000_0000, u32::MAX] {
+        assert_eq!(asked(&filter, ARCH_X86_64, number, [0; 6]), enosys);
+    }
+    assert_eq!(asked(&filter, 0x4000_0003, 39, [0; 6]), enosys);
+}
+
+// row: S12
+#[test]
+fn what_a_keeper_does_passes_and_nothing_else() {
+    let (call, wait) = COOKIE.words();
+    for number in 0..NR_CALLS {
+        let verdict = verdicts()[number as usize].action();
+        let marked = COOKIE.mark(number.into(), [9; 6]);
+        let is_wait = i64::from(number) == libc::SYS_futex;
+        let passes = KEPT.contains(&i64::from(number)) && !is_wait;
+        let expected = if passes {
+            libc::SECCOMP_RET_ALLOW
+        } else {
+            verdict
+        };
+        assert_eq!(answer_to(number, marked), expected, "call {number}");
+        let waiting = [9, 9, 9, 9, 9, wait];
+        let expected = if is_wait {
+            libc::SECCOMP_RET_ALLOW
+        } else {
+            verdict
+        };
+        assert_eq!(answer_to(number, waiting), expected, "call {number}");
+    }
+    // Half a secret is none.
+    let munmap = libc::SYS_munmap as u32;
+    let verdict = verdicts()[munmap as usize].action();
+    assert_ne!(verdict, libc::SECCOMP_RET_ALLOW);
+    for bit in [0, 31, 32, 63] {
+        let arguments = [0, 0, 0, 0, 0, call ^ 1 << bit];
+        assert_eq!(answer_to(munmap, arguments), verdict);
+    }
+}
+
+// row: S12
+#[test]
+fn the_install_call_takes_the_secret() {
+    let number = INSTALL_CALL as u32;
+    let answer = |arguments| answer_to(number, arguments);
+    let marked = |doom: u64| COOKIE.mark(INSTALL_CALL, [0, doom, 0, 0, 0, 0]);
+    assert_eq!(answer([0, 1, 0, 0, 0, 0]), libc::SECCOMP_RET_TRACE);
+    assert_eq!(answer(marked(0)), libc::SECCOMP_RET_USER_NOTIF);
+    let dooms = [
+        (Doom::KillProcess, libc::SECCOMP_RET_KILL_PROCESS),
+        (Doom::KillThread, libc::SECCOMP_RET_KILL_THREAD),
+        (Doom::Trap, libc::SECCOMP_RET_TRAP),
+    ];
+    for (doom, action) in dooms {
+        assert_eq!(answer(marked(doom as u64)), action);
+    }
+}
+
+/// What passes by its number is told apart by nothing but its number: the kernel then does not run
+/// the filter for it.
+// row: S12
+#[test]
+fn what_passes_by_its_number_is_looked_at_no_further() {
+    let filter = Filter::new(&verdicts(), COOKIE);
+    for (number, verdict) in (0..).zip(verdicts()) {
+        if verdict != Verdict::Pass {
+            continue;
+        }
+        let mut at = 0;
+        loop {
+            let step = filter.program[at];
+            at += 1;
+            let code = u32::from(step.code);
+            if code == libc::BPF_RET | libc::BPF_K {
+                break;
+            }
+            if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS {
+                assert!([NR_OFFSET, ARCH_OFFSET].contains(&step.k), "call {number}");
+                continue;
+            }
+            at += if code == libc::BPF_JMP | libc::BPF_JA {
+                step.k as usize
+            } else {
+                let loaded = if at == 2 { ARCH_X86_64 } else { number };
+                let equal = code == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+                let holds = if equal {
+                    loaded == step.k
+                } else {
+                    loaded >= step.k
+                };
+                usize::from(if holds { step.jt } else { step.jf })
+            };
+        }
+    }
+}
