@@ -18,6 +18,7 @@ use crate::sys::signal::kill;
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, memory};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is needed to make keepers, the same for a whole tree.
@@ -32,6 +33,8 @@ pub(crate) struct Workshop {
     zeroes: OwnedFd,
     /// The first program, which is a child of this process.
     first: Tid,
+    /// Whether some program has installed a filter.
+    has_filters: AtomicBool,
 }
 
 /// How many zeroes there are to map at once.
@@ -54,6 +57,7 @@ impl Workshop {
             arena: arena.try_clone_to_owned()?,
             zeroes,
             first,
+            has_filters: AtomicBool::new(false),
         })
     }
 
@@ -65,6 +69,11 @@ impl Workshop {
     /// The first program.
     pub(crate) fn first(&self) -> Tid {
         self.first
+    }
+
+    /// A program has a filter: keepers that are made from now on may come under it.
+    pub(crate) fn note_filter(&self) {
+        self.has_filters.store(true, Ordering::Relaxed);
     }
 
     fn listener(&self) -> MutexGuard<'_, Listener> {
@@ -148,20 +157,21 @@ const KEPT: Place = Place::Lowest {
 /// After how long it is looked whether a task that should ask for a descriptor has stopped instead.
 const LOOK_AGAIN_MILLISECONDS: i32 = 10;
 
-/// For how long a keeper's report is waited for before it is looked what has become of the keeper: at
-/// first, and at most.
-const FIRST_LOOK_MILLISECONDS: i32 = 1;
-const LAST_LOOK_MILLISECONDS: i32 = 50;
+/// For how long a keeper is waited for before it is looked what has become of it. A shorter time would
+/// be the next thing that the host has to wake for, and it would set its clock anew at every call.
+const PATIENCE_MILLISECONDS: i32 = 50;
 
-/// How often a keeper that calls stop under a filter is looked after before it is waited for.
+/// One that stops may do so at any call, by a filter of its program: how often it is looked after at
+/// once, and from then on after how long.
 const NR_LOOKS_AT_ONCE: u32 = 64;
+const LITTLE_PATIENCE_MILLISECONDS: i32 = 1;
 
 /// A keeper.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     tid: Tid,
     page: Page,
-    /// Whether it has stopped though nobody asked it to: it comes under a filter of its program.
+    /// Whether it may come under a filter of its program, or has stopped before.
     stops: bool,
 }
 
@@ -241,7 +251,7 @@ impl Keeper {
         let mut keeper = Self {
             tid,
             page,
-            stops: false,
+            stops: workshop.has_filters.load(Ordering::Relaxed),
         };
         let mut regs = ptrace::registers(tid)?;
         regs.begin_keeping(stub + stub::START, workshop.cookie.words());
@@ -340,36 +350,45 @@ impl Keeper {
         listener: &Listener,
         answer: impl Fn(Asking<'_>, &Page) -> Result<(), HostError>,
     ) -> Result<Report, Gone> {
-        loop {
-            let asking = listener.receive(LOOK_AGAIN_MILLISECONDS);
-            if let Some(asking) = asking.map_err(|_| Gone)? {
-                let _ = answer(asking, &self.page);
-            }
-            if let Some(report) = self.page.report(LOOK_AGAIN_MILLISECONDS) {
-                return Ok(report);
-            }
-            self.look_after()?;
-        }
-    }
-
-    /// Waits for the report on the last orders.
-    fn report(&mut self) -> Result<Report, Gone> {
-        if self.stops {
-            for _ in 0..NR_LOOKS_AT_ONCE {
-                std::thread::yield_now();
-                if let Some(report) = self.page.report(0) {
-                    return Ok(report);
+        for nr_looks in 0.. {
+            let milliseconds = self.patience(nr_looks);
+            let asking = listener.receive(milliseconds);
+            let milliseconds = match asking.map_err(|_| Gone)? {
+                Some(asking) => {
+                    let _ = answer(asking, &self.page);
+                    milliseconds
                 }
-                self.look_after()?;
-            }
-        }
-        let mut milliseconds = FIRST_LOOK_MILLISECONDS;
-        loop {
+                None => 0,
+            };
             if let Some(report) = self.page.report(milliseconds) {
                 return Ok(report);
             }
             self.look_after()?;
-            milliseconds = (2 * milliseconds).min(LAST_LOOK_MILLISECONDS);
+        }
+        Err(Gone)
+    }
+
+    /// Waits for the report on the last orders.
+    fn report(&mut self) -> Result<Report, Gone> {
+        for nr_looks in 0.. {
+            if let Some(report) = self.page.report(self.patience(nr_looks)) {
+                return Ok(report);
+            }
+            self.look_after()?;
+        }
+        Err(Gone)
+    }
+
+    /// For how long it is waited for when it has been looked after so often. Where that is not long, it
+    /// has had the CPU.
+    fn patience(&self, nr_looks: u32) -> i32 {
+        match nr_looks {
+            _ if !self.stops => PATIENCE_MILLISECONDS,
+            0..NR_LOOKS_AT_ONCE => {
+                std::thread::yield_now();
+                0
+            }
+            _ => LITTLE_PATIENCE_MILLISECONDS,
         }
     }
 
@@ -384,7 +403,7 @@ impl Keeper {
             kill(self.tid, libc::SIGKILL);
             return Err(Gone);
         }
-        self.stops |= stop == Some(Stop::Seccomp);
+        self.stops |= stop.is_some();
         // Whoever serves the tree may have been told of a stop, and not have come to it yet.
         let _ = ptrace::resume(self.tid, 0);
         Ok(())

@@ -150,6 +150,7 @@ pub(super) fn installed(
         return Ok(Next::Resume);
     }
     thread.nr_filters += 1;
+    tree.shared.workshop.note_filter();
     if borrowed.extent == Extent::Process {
         for other in tree.threads.values_mut() {
             if std::rc::Rc::ptr_eq(&other.process, &thread.process) {

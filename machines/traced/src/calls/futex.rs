@@ -16,7 +16,8 @@ const TIME: u64 = 16;
 /// Makes ready what futex names.
 pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
     let operation = call.int(1) & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME);
-    if call.memory.space.is_in_stub(call.argument(0)) {
+    let is_shared = call.int(1) & libc::FUTEX_PRIVATE_FLAG == 0;
+    if is_shared && call.memory.space.is_in_stub(call.argument(0)) {
         // A keeper waits there: nobody is to send it to wait elsewhere.
         return Ok(Errno::EFAULT.into());
     }

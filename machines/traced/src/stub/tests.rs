@@ -4,6 +4,7 @@ use iced_x86::{
 };
 
 use super::*;
+use crate::sys::seccomp::INSTALL_CALL;
 
 fn instructions() -> Vec<Instruction> {
     let decoder = Decoder::with_ip(64, &CODE, 0, DecoderOptions::NONE);
@@ -45,7 +46,7 @@ fn it_goes_where_code_is_and_begins_and_waits_where_it_should() {
     let begins = at(START).expect("code");
     assert_eq!(
         (begins.op0_register(), begins.immediate32()),
-        (Register::EAX, 112)
+        (Register::EAX, INSTALL_CALL as u32)
     );
     let waits = at(REST).expect("code");
     assert_eq!(
