@@ -75,3 +75,18 @@ fn it_reads_its_orders_and_no_other_memory() {
         }
     }
 }
+
+/// What a keeper does when the host refuses it something that it needs to begin.
+#[test]
+fn a_keeper_that_cannot_begin_ends() {
+    let all = instructions();
+    let at = |ip: u64| all.iter().find(|instruction| instruction.ip() == ip);
+    let before_rest = at(REST - 1).map(Instruction::mnemonic);
+    assert_eq!(before_rest, Some(Mnemonic::Hlt));
+    let install = all.iter().position(|instruction| instruction.ip() == START);
+    let asked = all.iter().skip(install.expect("code"));
+    let refused = asked.clone().find(|next| next.mnemonic() == Mnemonic::Jne);
+    assert_eq!(refused.map(Instruction::near_branch64), Some(REST - 1));
+    let mapped = asked.clone().find(|next| next.mnemonic() == Mnemonic::Je);
+    assert_eq!(mapped.map(Instruction::next_ip), Some(REST - 1));
+}

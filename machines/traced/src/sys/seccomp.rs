@@ -361,12 +361,15 @@ impl Asking<'_> {
     }
 
     /// Makes a duplicate of each descriptor the one of that number in the task's table; its call
-    /// returns 0.
+    /// returns 0, or fails with the errno that the host refused one with.
     pub(crate) fn furnish(self, descriptors: &[BorrowedFd<'_>]) -> Result<(), HostError> {
-        for (number, descriptor) in (0..).zip(descriptors) {
-            self.add(*descriptor, Place::At(number, false))?;
-        }
-        self.answer((0, 0))
+        let added = (0..).zip(descriptors).try_for_each(|(number, descriptor)| {
+            let place = Place::At(number, false);
+            self.add(*descriptor, place).map(drop)
+        });
+        let error = added.map_or_else(|error| -error.raw(), |()| 0);
+        self.answer((0, error))?;
+        added
     }
 
     /// The answer is sent by itself. Sent along with the descriptor it would be taken for given when
