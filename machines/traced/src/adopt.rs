@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
@@ -26,8 +26,10 @@ use crate::runs::{Backing, Run, Runs};
 use crate::space::{Shared, Space, stub_run};
 use crate::special::Special;
 use crate::sys::ptrace::{self, Regs};
+use crate::sys::userfault::{self, Userfault};
 use crate::sys::wait::Stop;
 use crate::sys::{Gone, Tid, descriptor, memory as host_memory};
+use crate::watch::{Watch, Watcher};
 use crate::{layout, limits, steered, stub};
 
 /// Neighbours filled by one fault.
@@ -318,10 +320,36 @@ fn settle(
         });
     }
     runs.insert(stub_run(stub));
-    let gaps = runs.gaps(0, TASK_SIZE).into_iter();
-    let orders: Vec<Order> = gaps.map(|(start, end)| Order::munmap(start, end)).collect();
-    // The host has sealed a page at 0, if it has put one there.
-    let _unexpected = keeper.all(&orders)?;
+    let Some(watcher) = &shared.watcher else {
+        let gaps = runs.gaps(0, TASK_SIZE).into_iter();
+        let orders: Vec<Order> = gaps.map(|(start, end)| Order::munmap(start, end)).collect();
+        // The host has sealed a page at 0, if it has put one there.
+        let _unexpected = keeper.all(&orders)?;
+        space.begin(keeper, runs, stub);
+        return Ok(());
+    };
+    let watch = watch(watcher, &mut keeper)?;
     space.begin(keeper, runs, stub);
-    Ok(())
+    let begun = space.begin_watch(watcher, watch);
+    begun.map_err(|_| Unadoptable::Strange("its accesses cannot be waited for"))
+}
+
+/// Lets the keeper make the descriptor that tells of accesses, and lift for itself the limits that
+/// are the program's.
+fn watch(watcher: &Watcher, keeper: &mut Keeper) -> Result<Arc<Watch>, Unadoptable> {
+    const REFUSED: Unadoptable = Unadoptable::Strange("userfaultfd is refused");
+    let none = libc::RLIM_INFINITY;
+    for resource in [libc::RLIMIT_AS, libc::RLIMIT_DATA] {
+        let own = host_memory::limit(keeper.tid(), resource);
+        if own.is_some_and(|own| own != (none, none)) {
+            host_memory::set_limit(keeper.tid(), resource, (none, none));
+        }
+    }
+    let flags = userfault::FLAGS as u64;
+    let number = keeper.call(libc::SYS_userfaultfd, [flags, 0, 0, 0, 0, 0])?;
+    let number = i32::try_from(number).map_err(|_| REFUSED)?;
+    let task = descriptor::open_task(keeper.tid()).map_err(|_| REFUSED)?;
+    let taken = descriptor::take(task.as_fd(), number).map_err(|_| REFUSED)?;
+    let begun = Userfault::begin(taken).map_err(|_| REFUSED)?;
+    Ok(Watch::new(begun, watcher.token()))
 }

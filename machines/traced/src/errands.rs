@@ -1,11 +1,8 @@
-//! What other threads want done by the tracing thread, which alone may make host calls in a
-//! program's space.
+//! What other threads want done by the tracing thread, which alone may trace and keeps account of
+//! the programs.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::ThreadId;
-
-use machine::FlushKind;
 
 use crate::space::Space;
 use crate::sys::spawn::Bell;
@@ -13,14 +10,12 @@ use crate::sys::spawn::Bell;
 /// One thing to do.
 #[derive(Debug)]
 pub(crate) enum Errand {
-    /// Make a space forget.
-    Flush {
+    /// What a call names may no longer be ready.
+    Disturbed,
+    /// An access in a space needs memory, and there is none.
+    OutOfMemory {
         /// The space.
         space: Arc<Space>,
-        /// What must no longer be done.
-        kind: FlushKind,
-        /// Where.
-        ranges: Vec<(u64, u64)>,
     },
     /// So long have stops been counted.
     PeriodOver,
@@ -33,7 +28,7 @@ pub(crate) enum Errand {
 pub(crate) struct Errands {
     tracing: ThreadId,
     bell: Arc<Bell>,
-    waiting: Mutex<Vec<(Errand, Option<Sender<()>>)>>,
+    waiting: Mutex<Vec<Errand>>,
 }
 
 impl Errands {
@@ -51,28 +46,17 @@ impl Errands {
         std::thread::current().id() == self.tracing
     }
 
-    /// Asks for an errand and waits until it is done, or the tracing thread has ended.
-    pub(crate) fn send(&self, errand: Errand) {
-        let (done, answer): (Sender<()>, Receiver<()>) = channel();
-        self.push(errand, Some(done));
-        let _ = answer.recv();
-    }
-
-    /// Asks for an errand without waiting.
+    /// Asks for an errand, without waiting for it.
     pub(crate) fn post(&self, errand: Errand) {
-        self.push(errand, None);
-    }
-
-    fn push(&self, errand: Errand, done: Option<Sender<()>>) {
         self.waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((errand, done));
+            .push(errand);
         self.bell.ring();
     }
 
-    /// Everything asked for since the last time. Dropping the sender tells who waits.
-    pub(crate) fn take(&self) -> Vec<(Errand, Option<Sender<()>>)> {
+    /// Everything asked for since the last time.
+    pub(crate) fn take(&self) -> Vec<Errand> {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -7,7 +7,7 @@ use crate::halt::{Halt, Next};
 use crate::steered;
 use crate::sys::signal::kill;
 use crate::sys::{Tid, ptrace};
-use crate::thread::{Phase, Thread};
+use crate::thread::Thread;
 use crate::tree::{Tree, leave, program_of};
 
 impl Tree {
@@ -50,25 +50,19 @@ impl Tree {
             Err(reason) => return Err(self.cannot_adopt(thread, reason)),
         };
         let before = process.memory.replace(Rc::new(memory));
-        let flags = before.mm.flags().over_exec();
-        process.memory().mm.set_flags(flags);
+        process.memory().mm.take_over(&before.mm);
         if let Some(keeper) = leave(before)
             && thread.tid != self.root
         {
             let stub = process.memory().space.stub();
             steered::bury(thread.tid, keeper, stub)?;
         }
+        if process.stops_at_calls.get() {
+            process.memory().space.prepare_for_calls();
+        }
         *process.program.borrow_mut() = program_of(thread.tid);
         process.owned.borrow_mut().exec();
-        thread.phase = Phase::Running;
-        thread.pins.clear();
-        (thread.doomed, thread.in_stub) = (false, false);
-        (
-            thread.clear_tid_at,
-            thread.robust_list,
-            thread.alternate_stack,
-        ) = (0, 0, None);
-        thread.blocked_before = None;
+        thread.begin_program();
         Ok(Next::Resume)
     }
 

@@ -8,7 +8,6 @@ use mm::{Cause, FaultError, FaultKind};
 use crate::decode;
 use crate::halt::{Halt, Next};
 use crate::memory::{Memory, Refused, Served, fault_of};
-use crate::sys::memory as host_memory;
 use crate::sys::ptrace::{self, Regs, SignalInfo};
 use crate::thread::{Repeat, Thread};
 
@@ -58,7 +57,10 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
     if meaning == Meaning::Lost {
         look_at_file_again(&memory, address);
     }
-    let access = access_kind(thread, &memory, &regs, address, refused);
+    let access = match access_kind(&memory, &regs, address, refused) {
+        Access::Read => memory.access_of_read(address),
+        other => other,
+    };
     let refused = match refused {
         // The host has it with fewer rights than it has by now.
         Refused::Forbidden if memory.allows(address, access) => Refused::Missing,
@@ -123,6 +125,10 @@ fn deliver(thread: &mut Thread, error: &FaultError) -> Result<Next, Halt> {
     let signal = code.signal();
     let raw = signal.raw();
     let info = SignalInfo::fault(raw, code.raw(), error.addr.as_u64());
+    if thread.memory().space.is_watched() {
+        ptrace::set_signal_info(thread.tid, &info)?;
+        return crate::signals::pass_on(thread, raw);
+    }
     let ignored = thread.process.owned.borrow().is_ignored(raw);
     if !ignored && !thread.doomed && thread.blocked_owned & signal_bit(raw) != 0 {
         return crate::signals::end_by_blocked(thread, raw);
@@ -156,13 +162,7 @@ fn look_at_file_again(memory: &Memory, address: u64) {
 }
 
 /// What the instruction was doing. The host's own rights often tell; else it is decoded.
-fn access_kind(
-    thread: &Thread,
-    memory: &Memory,
-    regs: &Regs,
-    address: u64,
-    refused: Refused,
-) -> Access {
+fn access_kind(memory: &Memory, regs: &Regs, address: u64, refused: Refused) -> Access {
     let instruction = regs.instruction();
     // Another thread may have had the page filled since, so what the host has now says nothing.
     if address == instruction {
@@ -179,23 +179,15 @@ fn access_kind(
         return Access::Write;
     }
     let mut code = [0; decode::INSTRUCTION_BYTES];
-    let got = read_code(thread, instruction, &mut code);
+    let got = read_code(memory, instruction, &mut code);
     let access = decode::access_of(code.get(..got).unwrap_or(&code), regs, address);
     access.unwrap_or(Access::Read)
 }
 
-/// The bytes at the instruction pointer, up to the end of what the host has.
-fn read_code(thread: &Thread, at: u64, code: &mut [u8; decode::INSTRUCTION_BYTES]) -> usize {
-    let got = host_memory::read(thread.tid, at, code);
-    if got > 0 {
-        return got;
-    }
-    let in_page = (addr::PAGE_SIZE - at % addr::PAGE_SIZE) as usize;
-    let part = in_page.min(code.len());
-    match code.get_mut(..part) {
-        Some(bytes) => host_memory::read(thread.tid, at, bytes),
-        None => 0,
-    }
+/// The bytes at the instruction pointer, up to the end of what is there.
+fn read_code(memory: &Memory, at: u64, code: &mut [u8; decode::INSTRUCTION_BYTES]) -> usize {
+    let at = addr::VirtAddr::new(at);
+    memory.mm.read_memory(at, code, mm::Force::Plain)
 }
 
 /// Whether the same fault has come so often, and found our tables ready for it, that serving it

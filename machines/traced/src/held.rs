@@ -1,13 +1,15 @@
 //! What the host holds of one space, and the host calls that change it: all through the keeper.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use addr::Prot;
 use mm::Target;
 use object::InodeId;
 use object::device::HostRights;
 
+use crate::cover::{Others, Unwritten};
 use crate::in_flight::InFlight;
 use crate::keeper::{Keeper, ZEROES_BYTES};
 use crate::memory::TASK_SIZE;
@@ -16,6 +18,7 @@ use crate::runs::{Backing, Run, Runs};
 use crate::space::{Shared, Unfilled, stub_run};
 use crate::stats::HostCounts;
 use crate::sys::{Gone, Tid, descriptor};
+use crate::watch::Watch;
 use crate::{files, stub};
 
 /// The most host areas a space may have before room is made for more; the host's own limit is
@@ -45,6 +48,12 @@ pub(crate) struct Held {
     pub(crate) next_file: u32,
     /// Whether the last run has gone of a file that a program opened to write, since that was asked.
     pub(crate) has_left_writer: bool,
+    /// Who hears of accesses that wait, if they can.
+    pub(crate) watch: Option<Arc<Watch>>,
+    /// What becomes of pages of files that a program may write and has only read.
+    pub(crate) unwritten: Unwritten,
+    /// The pages at which the host refuses what our tables do.
+    pub(crate) shut: BTreeSet<u64>,
     /// While nobody runs in the space: what the host has to forget before somebody does.
     pub(crate) owed: Option<Vec<(u64, u64)>>,
     /// What was asked of the host.
@@ -61,7 +70,8 @@ struct KeptFile {
     opened: HostRights,
 }
 
-fn host_bits(prot: Prot) -> u64 {
+/// Rights as the host takes them.
+pub(crate) fn host_bits(prot: Prot) -> u64 {
     u64::from((prot & (Prot::READ | Prot::WRITE | Prot::EXEC)).bits())
 }
 
@@ -77,7 +87,7 @@ impl Held {
     }
 
     /// Lets the keeper make calls; those that did not go as expected.
-    fn make(&mut self, orders: &[Order]) -> Result<Vec<Unexpected>, Gone> {
+    pub(crate) fn make(&mut self, orders: &[Order]) -> Result<Vec<Unexpected>, Gone> {
         let keeper = self.keeper.as_mut().ok_or(Gone)?;
         self.counts.host_calls += orders.len() as u64;
         let unexpected = keeper.all(orders);
@@ -89,6 +99,13 @@ impl Held {
 
     /// Lets the keeper map a run, and notes it.
     pub(crate) fn map(&mut self, run: Run) -> Result<(), Unfilled> {
+        if self.is_only_protected(&run)
+            && let Some(watch) = &self.watch
+            && watch.descriptor().allow_writes(run.start, run.end).is_ok()
+        {
+            self.runs.insert(run);
+            return Ok(());
+        }
         let (descriptor, offset) = match run.backing {
             Backing::Arena(offset) => (self.keeper.as_ref().ok_or(Unfilled::Dead)?.arena(), offset),
             Backing::File(called, offset) => {
@@ -121,6 +138,10 @@ impl Held {
             return Err(Unfilled::Refused(unexpected.errno()));
         }
         self.runs.insert(run);
+        self.take_shut(run.start, run.end);
+        if !run.prot.contains(Prot::WRITE) {
+            self.let_writes_wait(&run);
+        }
         if self.runs.take_has_lost_file() {
             self.close_unused();
         }
@@ -142,20 +163,18 @@ impl Held {
         self.runs.remove(from, from + stub::BYTES);
         self.runs.insert(stub_run(to));
         self.stub = to;
-        self.make(&[Order::munmap(from, from + stub::BYTES)])
-            .map_err(|Gone| Unfilled::Dead)?;
+        self.take_away(&[(from, from + stub::BYTES)], Others::Run);
         Ok(())
     }
 
     /// Lets the keeper unmap what Recto filled between two addresses.
     pub(crate) fn forget(&mut self, start: u64, end: u64) {
-        let mut orders = Vec::new();
-        for (start, end) in self.runs.forgettable(start, end) {
-            self.runs.remove(start, end);
-            self.in_flight.disturb(start, end);
-            orders.push(Order::munmap(start, end));
+        let taken = self.runs.forgettable(start, end);
+        for (start, end) in &taken {
+            self.runs.remove(*start, *end);
+            self.in_flight.disturb(*start, *end);
         }
-        let _ = self.make(&orders);
+        self.take_away(&taken, Others::Run);
         if self.runs.take_has_lost_file() {
             self.close_unused();
         }
@@ -168,7 +187,7 @@ impl Held {
         for (start, end) in self.in_flight.spans_between(spared) {
             self.forget(start, end);
         }
-        if self.runs.len() >= NR_RUNS_MAX {
+        if self.runs.len() >= self.nr_runs_max() {
             self.forget(0, u64::MAX);
         }
     }
@@ -189,12 +208,11 @@ impl Held {
 
     /// Forgets what is owed, but for what has been filled anew since.
     pub(crate) fn settle(&mut self) {
-        let mut orders = Vec::new();
+        let mut gaps = Vec::new();
         for (start, end) in self.owed.take().unwrap_or_default() {
-            let gaps = self.runs.gaps(start, end).into_iter();
-            orders.extend(gaps.map(|(start, end)| Order::munmap(start, end)));
+            gaps.extend(self.runs.gaps(start, end));
         }
-        let _ = self.make(&orders);
+        self.take_away(&gaps, Others::Rest);
         if self.runs.take_has_lost_file() {
             self.close_unused();
         }
@@ -218,6 +236,9 @@ impl Held {
 
     /// Takes the right to write from what is filled between two addresses.
     pub(crate) fn write_protect(&mut self, start: u64, end: u64) {
+        if let Some(watch) = self.watch.clone() {
+            return self.protect_watched(&watch, start, end);
+        }
         let spans = self.runs.writable(start, end);
         let protecting = |(start, end, prot): &(u64, u64, Prot)| {
             let bits = host_bits(*prot - Prot::WRITE);

@@ -9,7 +9,6 @@
 
 use crate::orders::{Order, Report, Unexpected};
 use crate::steered::{Steered, clone_from, expect};
-use crate::stub;
 use crate::sys::descriptor;
 use crate::sys::orders::Page;
 use crate::sys::ptrace::{self, Regs};
@@ -17,6 +16,7 @@ use crate::sys::seccomp::{Asking, Cookie, Doom, INSTALL_CALL, Listener, Place};
 use crate::sys::signal::kill;
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, memory};
+use crate::{numbers, stub};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,15 +41,16 @@ pub(crate) struct Workshop {
 pub(crate) const ZEROES_BYTES: u64 = 2 << 20;
 
 impl Workshop {
-    /// A workshop whose keepers map the arena behind `arena`, for the tree of the task `first`.
+    /// A workshop whose keepers map the arena behind `arena`, and `zeroes`, for the tree of the task
+    /// `first`.
     pub(crate) fn new(
         listener: Listener,
         cookie: Cookie,
         arena: BorrowedFd<'_>,
+        zeroes: OwnedFd,
         first: Tid,
     ) -> Result<Self, HostError> {
         let stub = descriptor::sealed_file(c"recto-stub", &stub::page())?;
-        let zeroes = descriptor::text_file(c"recto-zeroes", &vec![0; ZEROES_BYTES as usize])?;
         Ok(Self {
             listener: Mutex::new(listener),
             cookie,
@@ -80,7 +81,7 @@ impl Workshop {
         self.listener.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A file of zeroes that nobody can write.
+    /// A file of zeroes that nobody writes.
     pub(crate) fn zeroes(&self) -> BorrowedFd<'_> {
         self.zeroes.as_fd()
     }
@@ -164,6 +165,9 @@ const PATIENCE_MILLISECONDS: i32 = 50;
 /// One that stops may do so at any call, by a filter of its program: how often it is looked after at
 /// once, and from then on after how long.
 const NR_LOOKS_AT_ONCE: u32 = 64;
+
+/// After how many looks at it a keeper that somebody has stopped is given up.
+const NR_LOOKS_MAX: u32 = 200;
 const LITTLE_PATIENCE_MILLISECONDS: i32 = 1;
 
 /// A keeper.
@@ -375,6 +379,10 @@ impl Keeper {
                 return Ok(report);
             }
             self.look_after()?;
+            if nr_looks == NR_LOOKS_MAX && numbers::is_stopped(self.tid) {
+                // The tracing thread would have let it go on, did it not wait for us.
+                kill(self.tid, libc::SIGKILL);
+            }
         }
         Err(Gone)
     }

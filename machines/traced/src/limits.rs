@@ -97,6 +97,12 @@ pub(crate) fn sysctls() -> Sysctl {
     }
 }
 
+/// Whether the host lets a task map all addresses without promising memory for them.
+pub(crate) fn may_cover() -> bool {
+    const NEVER_MORE: u64 = 2;
+    sysctl("overcommit_memory") != Some(NEVER_MORE)
+}
+
 /// The ledger of what programs are promised, with the host's rule where that is to promise
 /// everything.
 pub(crate) fn commit(ram_pages: u64) -> Commit {

@@ -4,10 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use addr::{Access, PAGE_SIZE, Prot, VirtAddr, VirtRange};
+use addr::{Access, PAGE_SIZE, Prot, VirtAddr, VirtRange, VmFlags};
 use machine::{ErrorCode, FaultInfo, Mode};
 use mm::fault::{Attempt, Fault, attempt};
-use mm::{Cause, FaultError, FaultKind, Mm, MmUser, Run};
+use mm::{Cause, FaultError, FaultKind, Mm, MmUser};
 use object::PageRequest;
 
 use crate::in_flight::Named;
@@ -157,6 +157,54 @@ impl Memory {
         Some(area.range.end().as_u64())
     }
 
+    /// What a read is to our tables. A page of a file that the program may write, and that it has not
+    /// written yet, may have to be got ready for the write at once.
+    pub(crate) fn access_of_read(&self, address: u64) -> Access {
+        let areas = self.mm.mmap_lock().snapshot();
+        let area = areas.find(VirtAddr::new(address));
+        let is_of_file = area.is_some_and(|area| {
+            area.flags().contains(VmFlags::WRITE) && area.file_link().is_some()
+        });
+        match is_of_file && !self.space.is_prepared_for_calls() {
+            true => Access::Write,
+            false => Access::Read,
+        }
+    }
+
+    /// Makes our tables able to do `access` in all of `[start, end)`, as far as that can be had.
+    pub(crate) fn make_reachable(
+        &self,
+        start: u64,
+        end: u64,
+        access: Access,
+    ) -> Result<(), Pending> {
+        let (mut at, end) = (start, end.min(TASK_SIZE));
+        let wanted = rights_for(access);
+        while let Some(missing) = self
+            .first_untranslated(at, end, wanted)
+            .filter(|at| *at < end)
+        {
+            let info = FaultInfo::missing(VirtAddr::new(missing), access, Mode::Kernel);
+            match self.serve(&info) {
+                Served::Yes(_) => {}
+                Served::No(error) if matches!(error.cause, Cause::OutOfMemory) => {
+                    return Err(Pending::OutOfMemory);
+                }
+                Served::No(_) => return Ok(()),
+                Served::Wait(fault, request) => return Err(Pending::Wait(fault, request)),
+            }
+            if self
+                .first_untranslated(missing, missing + 1, wanted)
+                .is_some()
+            {
+                // Served, and still not allowed: no access that can be made.
+                return Ok(());
+            }
+            at = missing;
+        }
+        Ok(())
+    }
+
     /// Makes the host able to do `access` in all of `[start, end)`. What cannot be had is left: the
     /// kernel says EFAULT there by itself.
     pub(crate) fn make_ready(&self, start: u64, end: u64, access: Access) -> Result<(), Pending> {
@@ -207,23 +255,12 @@ impl Memory {
         let Some(window) = VirtRange::new(low, VirtAddr::new(high.min(TASK_SIZE))) else {
             return;
         };
-        if self.fill_window(window, (start, end)) == Err(Unfilled::Refused(libc::ENOMEM)) {
+        let filled = self.space.fill(&self.mm, window, (start, end));
+        if filled == Err(Unfilled::Refused(libc::ENOMEM)) {
             // Too many host areas. What is missing is filled when it is touched.
             self.space.make_room(start, end);
-            let _ = self.fill_window(window, (start, end));
+            let _ = self.space.fill(&self.mm, window, (start, end));
         }
-    }
-
-    /// Fills the runs of a window that have a page between two addresses.
-    fn fill_window(&self, window: VirtRange, (start, end): (u64, u64)) -> Result<(), Unfilled> {
-        let mut result = Ok(());
-        self.mm.translations(window, |run| {
-            let touches = run.range.start().as_u64() < end && run.range.end().as_u64() > start;
-            if touches && result.is_ok() {
-                result = self.fill_run(&run);
-            }
-        });
-        result
     }
 
     /// Looks again at what calls name, where it may no longer be ready. What would have to be waited
@@ -234,14 +271,6 @@ impl Memory {
             let end = end.min(start.saturating_add(REFILL_BYTES_MAX));
             let _left = self.make_ready(start, end, access);
         }
-    }
-
-    fn fill_run(&self, run: &Run) -> Result<(), Unfilled> {
-        let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
-        if self.space.first_refused(start, end, run.prot).is_none() {
-            return Ok(());
-        }
-        self.space.fill(run.range, run.target, run.prot)
     }
 }
 

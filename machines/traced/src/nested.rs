@@ -35,10 +35,10 @@ pub(crate) fn ioctl(
         return Ok(());
     };
     let tail = match request {
-        FS_IOC_FIEMAP => number(thread, memory, start.saturating_add(24))?.saturating_mul(56),
-        FS_IOC_GETFSMAP => number(thread, memory, start.saturating_add(8))?.saturating_mul(64),
+        FS_IOC_FIEMAP => number(memory, start.saturating_add(24))?.saturating_mul(56),
+        FS_IOC_GETFSMAP => number(memory, start.saturating_add(8))?.saturating_mul(64),
         FIDEDUPERANGE => {
-            let count = number(thread, memory, start.saturating_add(16))? & 0xffff;
+            let count = number(memory, start.saturating_add(16))? & 0xffff;
             count.saturating_mul(32)
         }
         _ => 0,
@@ -47,8 +47,8 @@ pub(crate) fn ioctl(
     ready::buffer(thread, memory, flow, whole)?;
     match request {
         SIOCGIFCONF => {
-            let bytes = number(thread, memory, start)?;
-            let buffer = word(thread, memory, start.saturating_add(8))?;
+            let bytes = number(memory, start)?;
+            let buffer = word(memory, start.saturating_add(8))?;
             ready::buffer(thread, memory, Flow::Out, (buffer, bytes))
         }
         _ if leads_on(request, flow) => pointers(thread, memory, (start, bytes)),
@@ -69,7 +69,7 @@ pub(crate) fn pointers(
     (start, bytes): (u64, u64),
 ) -> Result<(), Halt> {
     let mut structure = vec![0u8; bytes.min(STRUCTURE_BYTES_MAX) as usize];
-    let got = ready::read(thread, memory, start, &mut structure)?;
+    let got = ready::read(memory, start, &mut structure)?;
     let (words, _) = structure.get(..got).unwrap_or_default().as_chunks::<8>();
     for word in words {
         let to = u64::from_le_bytes(*word);
@@ -84,14 +84,14 @@ pub(crate) fn pointers(
 }
 
 /// The 32-bit number at an address; 0 where there is nothing.
-fn number(thread: &Thread, memory: &Memory, at: u64) -> Result<u64, Halt> {
-    Ok(word(thread, memory, at)? & 0xffff_ffff)
+fn number(memory: &Memory, at: u64) -> Result<u64, Halt> {
+    Ok(word(memory, at)? & 0xffff_ffff)
 }
 
 /// The word at an address; 0 where there is nothing.
-fn word(thread: &Thread, memory: &Memory, at: u64) -> Result<u64, Halt> {
+fn word(memory: &Memory, at: u64) -> Result<u64, Halt> {
     let mut word = [0u8; 8];
-    let got = ready::read(thread, memory, at, &mut word)?;
+    let got = ready::read(memory, at, &mut word)?;
     Ok(if got == word.len() {
         u64::from_le_bytes(word)
     } else {

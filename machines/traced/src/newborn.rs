@@ -16,7 +16,7 @@ use crate::space::Space;
 use crate::sys::signal::kill;
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Tid, ptrace};
-use crate::thread::{Birth, Fork, Kin, Phase, Process, Thread};
+use crate::thread::{Birth, Fork, KeptOff, Kin, Phase, Process, Thread};
 use crate::tree::Tree;
 
 /// How many pages a fork copies at most. For every few of them that it does not copy both sides take
@@ -24,14 +24,28 @@ use crate::tree::Tree;
 /// so many takes no longer than the stops that are saved for the rest.
 const NR_COPIED_MAX: u64 = 128;
 
+/// What a call that makes a task asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    /// What the task is to its maker.
+    pub(crate) kind: Kin,
+    /// Where its number goes in its own memory.
+    pub(crate) child_tid_at: Option<u64>,
+    /// Where the kernel clears it at its end.
+    pub(crate) clear_tid_at: u64,
+    /// Who keeps the kernel from storing the number.
+    pub(crate) kept_off: KeptOff,
+}
+
 /// Prepares our side of a fork at the entry of the call: the child's space exists, and the parent's
 /// host memory is write-protected where the child shares it, before the host copies it.
-pub(crate) fn prepare(
-    tree: &mut Tree,
-    thread: &mut Thread,
-    kind: Kin,
-    (child_tid_at, clear_tid_at): (Option<u64>, u64),
-) -> Result<Next, Halt> {
+pub(crate) fn prepare(tree: &mut Tree, thread: &mut Thread, wish: Wish) -> Result<Next, Halt> {
+    let Wish {
+        kind,
+        child_tid_at,
+        clear_tid_at,
+        kept_off,
+    } = wish;
     let memory = thread.memory();
     let child = if kind == Kin::Copy {
         thread.pin_in_flight(&memory);
@@ -42,6 +56,9 @@ pub(crate) fn prepare(
                 other.pin_in_flight(&memory);
             }
         }
+        if let Some(watch) = memory.space.watch() {
+            watch.freeze();
+        }
         let space = Space::new(&tree.shared);
         let mmu = Arc::clone(&space) as Arc<dyn machine::Mmu>;
         let mut config = ForkConfig::new(mmu);
@@ -50,10 +67,15 @@ pub(crate) fn prepare(
         }
         let mm = memory.mm.fork(&config);
         let Ok(mm) = mm else {
+            if let Some(watch) = memory.space.watch() {
+                watch.thaw();
+            }
             return crate::calls::skip(thread, -i64::from(libc::ENOMEM));
         };
         memory.frozen.set(Frozen::By(thread.tid));
-        if let Some(at) = child_tid_at {
+        if let KeptOff::ByPage(at) = kept_off {
+            memory.space.shut(at);
+        } else if let Some(at) = child_tid_at.filter(|_| kept_off == KeptOff::Not) {
             // The kernel stores the child's number when the host's memory is still the parent's: not
             // even a page that another call keeps writable may take it.
             let page = VirtAddr::new(at).align_down().as_u64();
@@ -72,14 +94,32 @@ pub(crate) fn prepare(
         kind,
         child_tid_at,
         clear_tid_at,
+        kept_off,
     }));
     Ok(Next::ToCallEdge)
 }
 
 /// The call came back without having made a task, or the task has ended already.
 pub(crate) fn failed(tree: &mut Tree, thread: &mut Thread) {
-    thread.phase = Phase::Running;
+    if let Phase::Forking(fork) = std::mem::replace(&mut thread.phase, Phase::Running) {
+        let_on(thread, fork.kept_off);
+    }
     tree.release_if_frozen_by(&thread.memory(), &[thread.tid]);
+}
+
+/// What kept the kernel off is over for a thread: the call's registers are the program's again.
+fn let_on(thread: &Thread, kept_off: KeptOff) {
+    match kept_off {
+        KeptOff::Not => {}
+        KeptOff::ByFlags(flags) => {
+            // One that is gone needs none.
+            let _ = ptrace::registers(thread.tid).and_then(|mut regs| {
+                regs.set_argument(0, flags);
+                ptrace::set_registers(thread.tid, &regs)
+            });
+        }
+        KeptOff::ByPage(at) => thread.memory().space.open(at, at.saturating_add(1)),
+    }
 }
 
 /// The maker's event: the new task exists, and may have stopped already.
@@ -116,6 +156,7 @@ fn born(tree: &mut Tree, thread: &mut Thread, child: Tid) {
     let Phase::Forking(fork) = std::mem::replace(&mut thread.phase, Phase::Running) else {
         return;
     };
+    let_on(thread, fork.kept_off);
     let memory = thread.memory();
     let process = process_for(thread, child, &fork, &memory);
     let runs_source = Rc::clone(&memory);
@@ -162,6 +203,8 @@ fn process_for(thread: &Thread, child: Tid, fork: &Fork, memory: &Rc<Memory>) ->
     *process.owned.borrow_mut() = *thread.process.owned.borrow();
     process.has_signalfd.set(thread.process.has_signalfd.get());
     process.has_mem_file.set(thread.process.has_mem_file.get());
+    let stops_at_calls = thread.process.stops_at_calls.get();
+    process.stops_at_calls.set(stops_at_calls);
     process
 }
 
@@ -185,7 +228,11 @@ pub(crate) fn on_first_stop(
         let keeper = Keeper::make(&tree.shared.workshop, thread.tid, memory.space.stub());
         // Without a keeper it could never run.
         let keeper = keeper.inspect_err(|_| kill(thread.process.pid, libc::SIGKILL))?;
+        if memory.space.go_on_watching().is_err() {
+            kill(thread.process.pid, libc::SIGKILL);
+        }
         settle(&memory, keeper);
+        let_on(thread, birth.fork.kept_off);
         drop(birth.fork.child);
         if let Some(at) = birth.fork.child_tid_at {
             // The kernel's own write met a write-protected page, and was lost.

@@ -48,3 +48,9 @@ fn all(tid: Tid) -> Vec<i32> {
 pub(crate) fn is_process(tid: Tid) -> bool {
     status_of(tid, "Tgid").and_then(|number| number.parse().ok()) == Some(tid.raw())
 }
+
+/// Whether a task is stopped, by a signal or for its tracer.
+pub(crate) fn is_stopped(tid: Tid) -> bool {
+    let state = status_of(tid, "State").unwrap_or_default();
+    state.starts_with(['t', 'T'])
+}

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use addr::{Access, PAGE_SIZE, Prot};
+use addr::{Access, PAGE_SIZE, Prot, VirtAddr};
+use mm::Force;
 
 use crate::calls::operand::{Flow, Length, Operand};
 use crate::halt::Halt;
 use crate::memory::{Memory, TASK_SIZE};
 use crate::nested;
 use crate::sys::ptrace::Regs;
-use crate::sys::{Tid, memory as host_memory};
 use crate::thread::Thread;
 use crate::transfer;
 
@@ -22,13 +22,16 @@ const NR_TEXTS_MAX: u64 = 1 << 20;
 /// The most bytes that one call transfers (`MAX_RW_COUNT`).
 const TRANSFER_BYTES_MAX: u64 = 0x7fff_f000;
 
-/// Makes all operands of a call ready.
+/// Makes all operands of a call ready, where the kernel could not wait for them.
 pub(crate) fn operands(
     thread: &mut Thread,
     memory: &Memory,
     regs: &Regs,
     operands: &[Operand],
 ) -> Result<(), Halt> {
+    if !memory.space.is_prepared_for_calls() {
+        return Ok(());
+    }
     for operand in operands {
         one(thread, memory, regs, operand)?;
     }
@@ -92,7 +95,7 @@ fn bytes_of(
         Length::ArgumentAnd(at, bytes) => regs.argument(at).saturating_add(bytes),
         Length::AtPointer(at) => {
             let mut word = [0; 4];
-            if read(thread, memory, regs.argument(at), &mut word)? < word.len() {
+            if read(memory, regs.argument(at), &mut word)? < word.len() {
                 return Ok(0);
             }
             u64::from(u32::from_le_bytes(word))
@@ -150,7 +153,9 @@ fn text(memory: &Memory, thread: &mut Thread, start: u64) -> Result<(), Halt> {
             return Ok(());
         }
         let bytes = page.get_mut(..(end - at) as usize).unwrap_or_default();
-        let got = host_memory::read(thread.tid, at, bytes);
+        let got = memory
+            .mm
+            .read_memory(VirtAddr::new(at), bytes, Force::Plain);
         if got < bytes.len() || bytes.contains(&0) {
             return Ok(());
         }
@@ -166,11 +171,13 @@ struct Pages(HashMap<u64, Vec<u8>>);
 
 impl Pages {
     /// Whether the string that has a part at `at` ends on that page, or is cut off there.
-    fn ends_at(&mut self, tid: Tid, at: u64) -> bool {
+    fn ends_at(&mut self, memory: &Memory, at: u64) -> bool {
         let start = at - at % PAGE_SIZE;
         let page = self.0.entry(start).or_insert_with(|| {
             let mut bytes = vec![0; PAGE_SIZE as usize];
-            let got = host_memory::read(tid, start, &mut bytes);
+            let got = memory
+                .mm
+                .read_memory(VirtAddr::new(start), &mut bytes, Force::Plain);
             bytes.truncate(got);
             bytes
         });
@@ -191,7 +198,7 @@ fn long_text(
     while at < limit {
         thread.note_in_flight(memory, (at, at + 1), Access::Read);
         memory.make_ready(at, at + 1, Access::Read)?;
-        if pages.ends_at(thread.tid, at) {
+        if pages.ends_at(memory, at) {
             return Ok(());
         }
         at = ((at / PAGE_SIZE) + 1) * PAGE_SIZE;
@@ -208,7 +215,7 @@ fn texts(thread: &mut Thread, memory: &Memory, start: u64) -> Result<(), Halt> {
     let mut pages = Pages::default();
     for _ in 0..NR_TEXTS_MAX / WORDS as u64 {
         let mut words = [0u8; WORDS * 8];
-        let got = read_some(thread, memory, at, &mut words)?;
+        let got = read_some(memory, at, &mut words)?;
         let (words, _) = words.get(..got).unwrap_or_default().as_chunks::<8>();
         if words.is_empty() {
             return Ok(());
@@ -234,7 +241,7 @@ fn vector(
     for index in 0..count {
         let mut entry = [0u8; 16];
         let at = start.saturating_add(index * 16);
-        if read(thread, memory, at, &mut entry)? < entry.len() {
+        if read(memory, at, &mut entry)? < entry.len() {
             return Ok(());
         }
         let (words, _) = entry.as_chunks::<8>();
@@ -260,7 +267,7 @@ fn message(
     start: u64,
 ) -> Result<(), Halt> {
     let mut header = [0u8; 56];
-    if read(thread, memory, start, &mut header)? < header.len() {
+    if read(memory, start, &mut header)? < header.len() {
         return Ok(());
     }
     let (words, _) = header.as_chunks::<8>();
@@ -278,58 +285,48 @@ fn message(
 }
 
 /// Copies from the program's memory; how many bytes could be read.
-pub(crate) fn read(
-    thread: &Thread,
-    memory: &Memory,
-    start: u64,
-    out: &mut [u8],
-) -> Result<usize, Halt> {
+pub(crate) fn read(memory: &Memory, start: u64, out: &mut [u8]) -> Result<usize, Halt> {
     if start == 0 || start >= TASK_SIZE {
         return Ok(0);
     }
     let end = start.saturating_add(out.len() as u64);
-    memory.make_ready(start, end, Access::Read)?;
-    Ok(host_memory::read(thread.tid, start, out))
+    memory.make_reachable(start, end, Access::Read)?;
+    Ok(memory
+        .mm
+        .read_memory(VirtAddr::new(start), out, Force::Plain))
 }
 
 /// As [`read`], up to the end of the page if what follows is not there.
-fn read_some(thread: &Thread, memory: &Memory, start: u64, out: &mut [u8]) -> Result<usize, Halt> {
+fn read_some(memory: &Memory, start: u64, out: &mut [u8]) -> Result<usize, Halt> {
     let in_page = (PAGE_SIZE - start % PAGE_SIZE) as usize;
     let part = in_page.min(out.len());
-    read(
-        thread,
-        memory,
-        start,
-        out.get_mut(..part).unwrap_or_default(),
-    )
+    read(memory, start, out.get_mut(..part).unwrap_or_default())
 }
 
 /// Copies to the program's memory; whether all of it could be written.
-pub(crate) fn write(
-    thread: &Thread,
-    memory: &Memory,
-    start: u64,
-    bytes: &[u8],
-) -> Result<bool, Halt> {
+pub(crate) fn write(memory: &Memory, start: u64, bytes: &[u8]) -> Result<bool, Halt> {
     if start == 0 || start >= TASK_SIZE {
         return Ok(false);
     }
     let end = start.saturating_add(bytes.len() as u64);
-    memory.make_ready(start, end, Access::Write)?;
-    Ok(host_memory::write(thread.tid, start, bytes) == bytes.len())
+    if memory.space.is_watched() {
+        memory.make_reachable(start, end, Access::Write)?;
+    } else {
+        memory.make_ready(start, end, Access::Write)?;
+    }
+    let written = memory
+        .mm
+        .write_memory(VirtAddr::new(start), bytes, Force::Plain);
+    Ok(written == bytes.len())
 }
 
 /// The string at an address, without its zero; `None` when it is not there or has no end.
-pub(crate) fn read_text(
-    thread: &Thread,
-    memory: &Memory,
-    start: u64,
-) -> Result<Option<Vec<u8>>, Halt> {
+pub(crate) fn read_text(memory: &Memory, start: u64) -> Result<Option<Vec<u8>>, Halt> {
     let mut text = Vec::new();
     let mut at = start;
     while text.len() < PAGE_SIZE as usize {
         let mut piece = [0u8; 256];
-        let got = read_some(thread, memory, at, &mut piece)?;
+        let got = read_some(memory, at, &mut piece)?;
         let piece = piece.get(..got).unwrap_or_default();
         if piece.is_empty() {
             return Ok(None);

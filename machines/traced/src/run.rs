@@ -12,20 +12,21 @@ use frame::{Arena, ArenaConfig, ArenaError};
 use object::device::DeviceSpace;
 
 use crate::adopt::{Materials, Unadoptable};
-use crate::calls::table::{PLANS, Plan};
 use crate::errands::Errands;
+use crate::faults::Faults;
 use crate::give_back::GiveBack;
 use crate::keeper::Workshop;
 use crate::space::Shared;
 use crate::stats::TreeStats;
-use crate::sys::seccomp::{Cookie, Filter, INSTALL_CALL, Listener, Verdict};
+use crate::sys::seccomp::{Cookie, Filter, INSTALL_CALL, Listener};
 use crate::sys::signal::{Answered, Inherited, kill};
 use crate::sys::spawn::{Bell, Launch, Report, launch};
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, HostError, Tid, descriptor, memory, ptrace};
 use crate::together::Together;
 use crate::tree::{End, Tree};
-use crate::{limits, probe};
+use crate::watch::Watcher;
+use crate::{faults, limits, probe};
 
 /// Whether this process answers its own signals for the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct RunConfig {
     pub signals: SignalPolicy,
     /// What becomes of what is counted.
     pub stats: StatsPolicy,
+    /// How faults come to us.
+    pub faults: Faults,
 }
 
 impl RunConfig {
@@ -73,6 +76,7 @@ impl RunConfig {
             arena_frames,
             signals: SignalPolicy::Leave,
             stats: StatsPolicy::Keep,
+            faults: Faults::Waiting,
         }
     }
 }
@@ -191,11 +195,13 @@ pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
     let arena = Arena::new(ArenaConfig::memfd(config.arena_frames)).map_err(no_arena)?;
     let nr_descriptors = descriptor::raise_limit();
     let cookie = Cookie::random().map_err(host("random numbers"))?;
+    let faults = faults::possible(config.faults);
     let plan = Launch {
         candidates: candidates(config),
         arguments: arguments(config),
         environment: environment(config),
-        filter: Filter::new(&verdicts(), cookie),
+        filter: Filter::new(&faults::verdicts(faults), cookie),
+        owned: faults::own_signals(faults),
         nr_descriptors,
     };
     let bell = Arc::new(Bell::hang().map_err(not_permitted("ptrace"))?);
@@ -213,7 +219,9 @@ pub fn run(config: &RunConfig) -> Result<Outcome, RunError> {
     };
     let inherited = waiting.inherited();
     waiting.go();
-    let outcome = start(config, (root, inherited), &arena, (&bell, cookie, together));
+    let watcher = faults::watcher(faults).map_err(host("the thread that serves faults"))?;
+    let means = (&bell, cookie, together, watcher);
+    let outcome = start(config, (root, inherited), &arena, means);
     drop(answered);
     outcome.inspect_err(|_| {
         kill(root, libc::SIGKILL);
@@ -251,18 +259,21 @@ fn start(
     config: &RunConfig,
     (root, inherited): (Tid, Inherited),
     arena: &Arc<Arena>,
-    (bell, cookie, together): (&Arc<Bell>, Cookie, Option<Together>),
+    (bell, cookie, together, watcher): (&Arc<Bell>, Cookie, Option<Together>, Option<Watcher>),
 ) -> Result<Outcome, RunError> {
     let listener = listener_of(root)?;
     let fd = arena.fd().ok_or_else(|| RunError::NoMemory {
         text: "the arena is no file".to_owned(),
     })?;
-    let workshop = Workshop::new(listener, cookie, fd, root).map_err(host("the stub page"))?;
+    let zeroes = faults::zeroes(watcher.as_ref()).map_err(host("the file of zeroes"))?;
+    let workshop = Workshop::new(listener, cookie, fd, zeroes, root);
+    let workshop = workshop.map_err(host("the stub page"))?;
     let shared = Arc::new(Shared {
         workshop,
         devices: DeviceSpace::new(),
         errands: Errands::new(Arc::clone(bell)),
         disturbed: AtomicBool::new(false),
+        watcher,
     });
     let materials = Materials {
         arena: Arc::clone(arena),
@@ -407,17 +418,6 @@ fn reap(root: Tid) -> Option<Ending> {
         let _ = ptrace::resume(root, 0);
     }
     None
-}
-
-fn verdicts() -> Vec<Verdict> {
-    PLANS
-        .iter()
-        .map(|plan| match plan {
-            Plan::Pass => Verdict::Pass,
-            Plan::Fail(errno) => Verdict::Fail(*errno as u16),
-            Plan::Prepare(_) | Plan::See(..) => Verdict::Ask,
-        })
-        .collect()
 }
 
 /// The files to try, as a shell does: its search passes over directories.

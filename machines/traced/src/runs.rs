@@ -47,7 +47,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn part(self, start: u64, end: u64) -> Self {
+    /// What of it lies between two of its addresses.
+    pub(crate) fn part(self, start: u64, end: u64) -> Self {
         let backing = self.backing.advanced(start - self.start);
         Self {
             start,
@@ -105,6 +106,25 @@ impl Runs {
             }
         }
         None
+    }
+
+    /// The spans in `[start, end)` in which the host would refuse an access with the rights `wanted`.
+    pub(crate) fn refused(&self, start: u64, end: u64, wanted: Prot) -> Vec<(u64, u64)> {
+        let mut spans = Vec::new();
+        let mut from = start;
+        for run in self
+            .within(start, end)
+            .filter(|run| run.prot.contains(wanted))
+        {
+            if run.start > from {
+                spans.push((from, run.start));
+            }
+            from = run.end;
+        }
+        if from < end {
+            spans.push((from, end));
+        }
+        spans
     }
 
     /// The runs that have a page in `[start, end)`, cut to it.
@@ -247,6 +267,36 @@ impl Runs {
             }
         }
         spans
+    }
+
+    /// The spans in `[start, end)` with memory of the arena that can be written, each without a page of
+    /// a file or of the host in between.
+    pub(crate) fn writable_memory(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let mut spans: Vec<(u64, u64)> = Vec::new();
+        let mut joins = false;
+        for run in self.within(start, end) {
+            match run.backing {
+                Backing::File(..) | Backing::Host => joins = false,
+                _ if !run.prot.contains(Prot::WRITE) => {}
+                _ => {
+                    match spans.last_mut().filter(|_| joins) {
+                        Some(last) => last.1 = run.end,
+                        None => spans.push((run.start, run.end)),
+                    }
+                    joins = true;
+                }
+            }
+        }
+        spans
+    }
+
+    /// The spans in `[start, end)` with pages of files that cannot be written.
+    pub(crate) fn unwritable_files(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let of_file = |run: &Run| matches!(run.backing, Backing::File(..));
+        self.within(start, end)
+            .filter(|run| of_file(run) && !run.prot.contains(Prot::WRITE))
+            .map(|run| (run.start, run.end))
+            .collect()
     }
 
     /// Notes that `[start, end)` can no longer be written.

@@ -13,6 +13,7 @@ use mm::MmFlags;
 use crate::calls::filter;
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
+use crate::host_maps::status_of;
 use crate::ready;
 use crate::space::Dumpable;
 use crate::sys::ptrace::{self, Regs, SignalInfo};
@@ -49,6 +50,12 @@ pub(crate) fn on_signal(tree: &mut Tree, thread: &mut Thread, signal: i32) -> Re
         let info = SignalInfo::fault(signal, SEGV_MAPERR, thread.memory().space.stub());
         ptrace::set_signal_info(thread.tid, &info)?;
     }
+    if thread.memory().space.is_watched() {
+        if signal == libc::SIGSYS {
+            filter::trap(thread)?;
+        }
+        return pass_on(thread, signal);
+    }
     if signal_bit(signal) & OWNED != 0 {
         let blocked = thread.blocked_owned & signal_bit(signal) != 0;
         if is_sent(thread)? {
@@ -68,6 +75,22 @@ pub(crate) fn on_signal(tree: &mut Tree, thread: &mut Thread, signal: i32) -> Re
         filter::trap(thread)?;
     }
     enter_handler(thread, signal)
+}
+
+/// Lets a signal through whose state is the host's.
+pub(crate) fn pass_on(thread: &Thread, signal: i32) -> Result<Next, Halt> {
+    let is_kept = thread.memory().mm.flags().contains(MmFlags::DUMPABLE);
+    if !is_kept && !is_caught(thread, signal) {
+        without_core(thread, signal);
+    }
+    Ok(Next::ResumeWith(signal))
+}
+
+/// Whether a signal has a handler, by the host's word.
+fn is_caught(thread: &Thread, signal: i32) -> bool {
+    let word = status_of(thread.tid.to_string(), "SigCgt");
+    let caught = word.and_then(|word| u64::from_str_radix(&word, 16).ok());
+    caught.unwrap_or(0) & signal_bit(signal) != 0
 }
 
 /// What came with a signal that it was sent: of one that Recto handed over, what came at first.
@@ -155,9 +178,9 @@ pub(crate) fn in_handler(thread: &mut Thread, before: u64) -> Result<(), Halt> {
     let mask_at = frame.saturating_add(RETURN_ADDRESS + MASK_IN_CONTEXT);
     let mut mask = [0u8; 8];
     let memory = thread.memory();
-    if ready::read(thread, &memory, mask_at, &mut mask)? == mask.len() {
+    if ready::read(&memory, mask_at, &mut mask)? == mask.len() {
         let mask = u64::from_le_bytes(mask) | before;
-        ready::write(thread, &memory, mask_at, &mask.to_le_bytes())?;
+        ready::write(&memory, mask_at, &mask.to_le_bytes())?;
     }
     Ok(())
 }

@@ -2,8 +2,7 @@
 //!
 //! A translation is filled by letting the keeper map a run of the arena, or of a file, at its
 //! address, and forgotten by letting it unmap the run. What is filled is noted in [`Runs`], so that
-//! most questions need no host call. All host calls are made by the tracing thread; another thread
-//! that wants something forgotten leaves an errand and waits.
+//! most questions need no host call. Any thread may make host calls, with what is held locked.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +15,17 @@ use object::device::DeviceSpace;
 use sync::{Mutex, MutexGuard};
 
 use crate::errands::{Errand, Errands};
-use crate::held::{Held, NR_RUNS_MAX};
+use crate::held::Held;
 use crate::in_flight::Named;
-use crate::keeper::{Keeper, Workshop, ZEROES_BYTES};
+use crate::keeper::{Keeper, Workshop};
 use crate::memory::{TASK_SIZE, WINDOW_BYTES};
 use crate::runs::{Backing, Run, Runs};
 use crate::special::Fate;
 use crate::stats::HostCounts;
 use crate::stub;
 use crate::sys::Tid;
+use crate::sys::userfault::Userfault;
+use crate::watch::{Watch, Watcher};
 
 /// What all spaces of a tree share.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) errands: Errands,
     /// Whether, in some space, what a call names may no longer be ready.
     pub(crate) disturbed: AtomicBool,
+    /// Who serves accesses that wait, if the host lets them.
+    pub(crate) watcher: Option<Watcher>,
 }
 
 /// Why something could not be filled.
@@ -64,11 +67,11 @@ pub(crate) enum Dumpable {
 /// The host memory of one space.
 #[derive(Debug)]
 pub(crate) struct Space {
-    shared: Arc<Shared>,
-    this: OnceLock<Weak<Space>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) this: OnceLock<Weak<Space>>,
     /// Whose tables it caches.
-    mm: OnceLock<Weak<Mm>>,
-    held: Mutex<Held>,
+    pub(crate) mm: OnceLock<Weak<Mm>>,
+    pub(crate) held: Mutex<Held>,
 }
 
 impl Space {
@@ -103,8 +106,18 @@ impl Space {
     /// to be forgotten before it has one, it then owes.
     pub(crate) fn inherit(&self, parent: &Self) {
         let (runs, stub) = (parent.runs(), parent.stub());
-        let next_file = parent.held.lock().next_file;
+        let (next_file, watch, shut, unwritten) = {
+            let held = parent.held.lock();
+            let watch = held.watch.clone();
+            (held.next_file, watch, held.shut.clone(), held.unwritten)
+        };
         let mut held = self.held.lock();
+        (held.shut, held.unwritten) = (shut, unwritten);
+        if let (Some(watcher), Some(born)) =
+            (&self.shared.watcher, watch.and_then(|w| w.take_born()))
+        {
+            held.watch = Some(Watch::new(Userfault::inherited(born), watcher.token()));
+        }
         (held.runs, held.stub, held.next_file) = (runs, stub, next_file);
         held.owed = Some(Vec::new());
     }
@@ -146,32 +159,6 @@ impl Space {
     /// What the host would let an access to `address` do.
     pub(crate) fn rights_at(&self, address: u64) -> Option<Prot> {
         self.held.lock().runs.at(address).map(|run| run.prot)
-    }
-
-    /// Fills `range`, whose pages are `target` and what follows it.
-    pub(crate) fn fill(
-        &self,
-        range: VirtRange,
-        target: Target,
-        prot: Prot,
-    ) -> Result<(), Unfilled> {
-        let mut held = self.changing();
-        let (start, end) = (range.start().as_u64(), range.end().as_u64());
-        if held.stub < end && start < held.stub + stub::BYTES {
-            held.move_stub()?;
-        }
-        if held.runs.len() >= NR_RUNS_MAX {
-            held.make_room(around(start, end));
-        }
-        held.counts.nr_fills += 1;
-        self.map_over(
-            &mut held,
-            &mm::Run {
-                range,
-                target,
-                prot,
-            },
-        )
     }
 
     /// From now until the answer is dropped the host need not forget anything: the caller lets nobody
@@ -247,7 +234,7 @@ impl Space {
 
     /// What the host holds, to change it: whoever serves the tree hears of it when something was
     /// changed under a call.
-    fn changing(&self) -> Changing<'_> {
+    pub(crate) fn changing(&self) -> Changing<'_> {
         Changing {
             shared: &self.shared,
             held: self.held.lock(),
@@ -267,10 +254,13 @@ impl Space {
         let mut held = self.held.lock();
         held.runs = Runs::default();
         held.kept_by = None;
+        if let (Some(watcher), Some(watch)) = (&self.shared.watcher, held.watch.take()) {
+            watcher.remove(&watch);
+        }
         held.keeper.take().map(|keeper| keeper.tid())
     }
 
-    /// Does what a flush asks, on the tracing thread.
+    /// Does what a flush asks.
     pub(crate) fn flush_here(&self, kind: FlushKind, ranges: &[(u64, u64)]) {
         let mut held = self.changing();
         held.counts.nr_flushes += 1;
@@ -311,48 +301,10 @@ impl Space {
         }
         runs
     }
-
-    fn map_over(&self, held: &mut Held, run: &mm::Run) -> Result<(), Unfilled> {
-        let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
-        let is_host = |run: Run| run.backing == Backing::Host;
-        if held.runs.within(start, end).any(is_host) {
-            return Err(Unfilled::OfTheHost);
-        }
-        let (mut from, prot) = (start, run.prot);
-        while from < end {
-            let next = match run.target {
-                Target::Zeroes => end.min((from / ZEROES_BYTES + 1) * ZEROES_BYTES),
-                _ => end,
-            };
-            let backing = held.backing(&self.shared, (from, run.target), prot)?;
-            let part = Run {
-                start: from,
-                end: next,
-                prot,
-                backing,
-            };
-            held.map(part)?;
-            from = next;
-        }
-        Ok(())
-    }
-
-    fn flush(&self, kind: FlushKind, ranges: &[(u64, u64)]) {
-        if self.shared.errands.is_tracing_thread() {
-            return self.flush_here(kind, ranges);
-        }
-        if let Some(space) = self.this.get().and_then(Weak::upgrade) {
-            self.shared.errands.send(Errand::Flush {
-                space,
-                kind,
-                ranges: ranges.to_vec(),
-            });
-        }
-    }
 }
 
 /// What the host holds of a space, being changed.
-struct Changing<'a> {
+pub(crate) struct Changing<'a> {
     shared: &'a Shared,
     held: MutexGuard<'a, Held>,
 }
@@ -373,14 +325,18 @@ impl DerefMut for Changing<'_> {
 
 impl Drop for Changing<'_> {
     fn drop(&mut self) {
-        if self.held.in_flight.is_disturbed() {
-            self.shared.disturbed.store(true, Ordering::Release);
+        let errands = &self.shared.errands;
+        if self.held.in_flight.is_disturbed()
+            && !self.shared.disturbed.swap(true, Ordering::AcqRel)
+            && !errands.is_tracing_thread()
+        {
+            errands.post(Errand::Disturbed);
         }
     }
 }
 
 /// What is being filled with `[start, end)`, and what may have been just before.
-fn around(start: u64, end: u64) -> (u64, u64) {
+pub(crate) fn around(start: u64, end: u64) -> (u64, u64) {
     (
         start.saturating_sub(WINDOW_BYTES),
         end.saturating_add(WINDOW_BYTES),
@@ -425,12 +381,12 @@ impl Mmu for Space {
     fn flush_tlb(&self, flush: &Flush<'_>) {
         match flush.scope {
             FlushScope::Ranges([range]) => {
-                self.flush(
+                self.flush_here(
                     flush.kind,
                     &[(range.start().as_u64(), range.end().as_u64())],
                 );
             }
-            _ => self.flush(flush.kind, &spans(flush)),
+            _ => self.flush_here(flush.kind, &spans(flush)),
         }
     }
 
@@ -440,35 +396,31 @@ impl Mmu for Space {
         let Some(range) = VirtRange::page_of(addr) else {
             return;
         };
-        if !self.shared.errands.is_tracing_thread() {
-            return self.flush(FlushKind::Forget, &[(start, range.end().as_u64())]);
+        let mut held = self.changing();
+        if held.runs.at(start).is_none() {
+            return;
         }
-        {
-            let mut held = self.held.lock();
-            if held.runs.at(start).is_none() {
-                return;
-            }
-            if held.owed.is_some() {
-                return held.forget_soon(start, range.end().as_u64());
-            }
+        if held.owed.is_some() {
+            return held.forget_soon(start, range.end().as_u64());
         }
-        let filled = match target_of(new) {
-            Some(target) => self.fill(range, target, new.prot),
-            None => Err(Unfilled::NoSuchPage),
+        let run = mm::Run {
+            range,
+            target: target_of(new),
+            prot: new.prot,
         };
-        if filled.is_err() {
-            self.forget(start, range.end().as_u64());
+        if self.fill_part(&mut held, &run).is_err() {
+            held.forget(start, range.end().as_u64());
         }
     }
 }
 
-fn target_of(translation: Translation) -> Option<Target> {
+fn target_of(translation: Translation) -> Target {
     let pfn = translation.pfn;
-    Some(if object::device::is_device(pfn) {
+    if object::device::is_device(pfn) {
         Target::Device(pfn)
     } else {
         Target::Arena(pfn)
-    })
+    }
 }
 
 /// The run of the stub's pages at `stub`.

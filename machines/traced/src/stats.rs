@@ -1,8 +1,13 @@
 //! What is counted while a tree runs.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use mm::MmStats;
+
+use crate::run::StatsPolicy;
+use crate::thread::Process;
+use crate::tree::Tree;
 
 /// What was asked of the host for one space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +24,12 @@ pub struct HostCounts {
     pub nr_runs: u64,
     /// Pages mapped now.
     pub nr_pages: u64,
+    /// Accesses that waited until they were served.
+    pub nr_waited: u64,
+    /// Time spent in our memory manager for them.
+    pub in_core: Duration,
+    /// Time spent on them in all.
+    pub in_machine: Duration,
 }
 
 /// What was counted for one process, exec to exec.
@@ -64,4 +75,30 @@ pub(crate) struct Running {
     pub(crate) forks: u64,
     pub(crate) in_core: Duration,
     pub(crate) in_machine: Duration,
+}
+
+impl Tree {
+    /// Keeps what was counted of a program that ends.
+    pub(crate) fn note_stats(&mut self, process: &Process) {
+        if self.stats_policy == StatsPolicy::Drop {
+            return;
+        }
+        let is_own = Rc::strong_count(&process.memory.borrow()) == 1;
+        let memory = process.memory();
+        let (counts, host) = (process.counts.get(), memory.space.counts());
+        let waited = if is_own { host } else { HostCounts::default() };
+        self.stats.processes.push(ProcessStats {
+            pid: process.pid.raw(),
+            program: process.program.borrow().clone(),
+            memory: memory.mm.stats(),
+            host,
+            stops: counts.stops,
+            calls: counts.calls,
+            faults: counts.faults + waited.nr_waited,
+            forks: counts.forks,
+            in_core: counts.in_core + waited.in_core,
+            in_machine: counts.in_machine + waited.in_machine,
+        });
+        process.counts.set(crate::stats::Running::default());
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::keeper::Workshop;
 use crate::numbers;
-use crate::sys::ptrace;
+use crate::sys::ptrace::{self, Regs};
 use crate::sys::signal::{kill, stop_thread};
 use crate::sys::wait::{self, Stop};
 use crate::sys::{Gone, Tid, memory};
@@ -149,6 +149,34 @@ pub(crate) fn clone_from(workshop: &Workshop, parent: Tid, instruction: u64) -> 
     }
 }
 
+/// Lets a thread that is stopped on the return of a call make another, and leaves it there again, with
+/// the registers that it had; the answer of that other call.
+pub(crate) fn call_on_return(
+    tid: Tid,
+    regs: &Regs,
+    number: i64,
+    arguments: [u64; 6],
+) -> Result<i64, Gone> {
+    const SYSCALL_BYTES: u64 = 2;
+    let mask = ptrace::signal_mask(tid)?;
+    ptrace::set_signal_mask(tid, u64::MAX)?;
+    let mut steered = Steered::new(tid);
+    let mut calling = *regs;
+    let instruction = regs.instruction().wrapping_sub(SYSCALL_BYTES);
+    calling.jump_to_call(instruction, number, arguments);
+    ptrace::set_registers(tid, &calling)?;
+    // Into the call, and out of it; whether the filter asks about it or not.
+    for _edge in 0..2 {
+        ptrace::resume_to_call_edge(tid, 0)?;
+        steered.expect(Stop::CallEdge)?;
+    }
+    let answer = ptrace::registers(tid)?.result();
+    ptrace::set_registers(tid, regs)?;
+    ptrace::set_signal_mask(tid, mask)?;
+    steered.leave();
+    Ok(answer)
+}
+
 /// Lets a process that begins another program wait for its former keeper, which has been killed: a
 /// child that it has not made must not be left to it. It is stopped, and has the stub page at `stub`.
 pub(crate) fn bury(process: Tid, keeper: Tid, stub: u64) -> Result<(), Gone> {
@@ -162,10 +190,11 @@ pub(crate) fn bury(process: Tid, keeper: Tid, stub: u64) -> Result<(), Gone> {
     let options = (libc::__WALL | libc::WNOHANG) as u64;
     waiting.jump_to_call(stub, libc::SYS_wait4, [number, 0, options, 0, 0, 0]);
     ptrace::set_registers(process, &waiting)?;
-    ptrace::resume(process, 0)?;
-    steered.expect(Stop::Seccomp)?;
-    ptrace::resume_to_call_edge(process, 0)?;
-    steered.expect(Stop::CallEdge)?;
+    // Into the call, and out of it; whether the filter asks about it or not.
+    for _edge in 0..2 {
+        ptrace::resume_to_call_edge(process, 0)?;
+        steered.expect(Stop::CallEdge)?;
+    }
     ptrace::set_registers(process, &regs)?;
     ptrace::set_signal_mask(process, mask)?;
     steered.leave();

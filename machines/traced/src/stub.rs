@@ -16,6 +16,12 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 /// Where the page of orders is, from the first page on.
 pub(crate) const ORDERS: u64 = PAGE_BYTES;
 
+/// Where what a keeper writes at each report is, of the stub at `stub`.
+pub(crate) const fn report_at(stub: u64) -> u64 {
+    const ONE: u64 = 8;
+    stub + ORDERS + ONE
+}
+
 /// Where a keeper begins. At the start of the page is a `syscall` that programs' threads are lent.
 pub(crate) const START: u64 = 0x3;
 
@@ -29,7 +35,7 @@ pub(crate) const ARENA_DESCRIPTOR: u32 = 2;
 /// The code. In `r14` is what lets the calls pass the filter, in `r15` what lets the wait pass, in
 /// `ebp` the number of the batch made last.
 #[rustfmt::skip]
-const CODE: [u8; 318] = [
+const CODE: [u8; 322] = [
     // what threads are lent:
     0x0f, 0x05, // syscall
     0xf4, // hlt
@@ -132,13 +138,14 @@ const CODE: [u8; 318] = [
     0xeb, 0x04, // jmp tell
     // report:
     0x48, 0x8d, 0x73, 0x08, // lea rsi, [rbx+0x8]
-    // tell:
+    // tell, and go where the last orders said, though others may be written as soon as it has told:
+    0x4c, 0x8b, 0x6b, 0x18, // mov r13, [rbx+0x18]
     0xb8, 0x01, 0x00, 0x00, 0x00, // mov eax, SYS_write
     0xbf, 0x01, 0x00, 0x00, 0x00, // mov edi, 0x1
     0xba, 0x08, 0x00, 0x00, 0x00, // mov edx, 0x8
     0x4d, 0x89, 0xf1, // mov r9, r14
     0x0f, 0x05, // syscall
-    0xff, 0x63, 0x18, // jmp [rbx+0x18]
+    0x41, 0xff, 0xe5, // jmp r13
 ];
 
 /// The first page's bytes. What is not code is `hlt`, which no program may execute.

@@ -41,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) has_signalfd: Cell<bool>,
     /// Whether it has had a descriptor of some program's memory.
     pub(crate) has_mem_file: Cell<bool>,
+    /// Whether it stops at every call that names memory.
+    pub(crate) stops_at_calls: Cell<bool>,
 }
 
 impl Process {
@@ -56,6 +58,7 @@ impl Process {
             pending: RefCell::new(Pending::default()),
             has_signalfd: Cell::new(false),
             has_mem_file: Cell::new(false),
+            stops_at_calls: Cell::new(false),
         })
     }
 
@@ -105,6 +108,19 @@ pub(crate) struct Fork {
     pub(crate) child_tid_at: Option<u64>,
     /// Where the kernel clears it at the child's end.
     pub(crate) clear_tid_at: u64,
+    /// Who keeps the kernel from storing the child's number itself.
+    pub(crate) kept_off: KeptOff,
+}
+
+/// How the host's kernel is kept from storing a child's number, before the child has its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeptOff {
+    /// It need not be, or what it meets is write-protected.
+    Not,
+    /// The call does not ask for it: these were the flags that it was made with.
+    ByFlags(u64),
+    /// The page that it would store to is shut.
+    ByPage(u64),
 }
 
 /// What a new task is to its maker.
@@ -130,6 +146,8 @@ pub(crate) struct Birth {
 pub(crate) enum OnReturn {
     /// A file was opened that may be one whose text is ours.
     Opened,
+    /// It is to stop at every call that names memory from now on.
+    StopAtCalls,
     /// A file may have another length now: this one, and no other meanwhile.
     Resized(Resized, u64),
     /// What a file, by this descriptor, holds from this offset on may have moved.
@@ -261,6 +279,15 @@ impl Thread {
             robust_list: 0,
             repeat: Repeat::default(),
         }
+    }
+
+    /// It begins another program: what the last one had told the kernel is over.
+    pub(crate) fn begin_program(&mut self) {
+        self.phase = Phase::Running;
+        self.pins.clear();
+        (self.doomed, self.in_stub) = (false, false);
+        (self.clear_tid_at, self.robust_list) = (0, 0);
+        (self.alternate_stack, self.blocked_before) = (None, None);
     }
 
     /// The memory it runs in.

@@ -17,13 +17,14 @@ use crate::halt::{Halt, Next};
 use crate::memory::{Frozen, Memory};
 use crate::pool::{Job, Pool, Ticket};
 use crate::run::StatsPolicy;
-use crate::space::Shared;
-use crate::stats::{ProcessStats, TreeStats};
+use crate::space::{Shared, Space};
+use crate::stats::TreeStats;
 use crate::sys::signal::{Answered, Inherited, kill};
 use crate::sys::wait::{self, NoStop, Stop};
 use crate::sys::{Gone, Tid, ptrace};
 use crate::thread::{Phase, Process, Repeat, Thread};
 use crate::together::Together;
+use crate::watch::Watcher;
 use crate::{calls, fault, newborn, numbers, signals};
 
 /// How the first program of a tree ended.
@@ -66,7 +67,7 @@ pub(crate) struct Tree {
     pub(crate) pool: Pool,
     pub(crate) requests: HashMap<Ticket, Awaited>,
     ending: Option<i32>,
-    stats: TreeStats,
+    pub(crate) stats: TreeStats,
     pub(crate) stats_policy: StatsPolicy,
     /// On which CPUs it runs, as long as it has not chosen any itself.
     pub(crate) together: Option<Together>,
@@ -120,9 +121,11 @@ impl Tree {
         let root = self.root;
         let memory = adopt::adopt(&self.shared, &self.materials, &mut self.files, root)?;
         let process = Process::new(root, Rc::new(memory), program_of(root));
-        *process.owned.borrow_mut() = Actions::ignoring(inherited.ignored);
         let mut thread = Thread::new(root, &process, Phase::Running);
-        thread.blocked_owned = inherited.blocked;
+        if self.shared.watcher.is_none() {
+            *process.owned.borrow_mut() = Actions::ignoring(inherited.ignored);
+            thread.blocked_owned = inherited.blocked;
+        }
         calls::prctl::begin(&mut thread);
         self.threads.insert(root, thread);
         ptrace::resume(root, 0).map_err(|Gone| Unadoptable::Gone)
@@ -234,7 +237,14 @@ impl Tree {
             return;
         }
         let began = Instant::now();
+        let resting = thread
+            .process
+            .is_alone()
+            .then(|| thread.memory().space.clone());
+        let held_back = resting.as_ref().filter(|space| space.is_watched());
+        let held_back = held_back.map(Space::hold_back);
         let outcome = self.answer(&mut thread, stop);
+        drop(held_back);
         self.refill(&thread.memory());
         self.go_on(&mut thread, outcome, stop);
         thread
@@ -342,17 +352,13 @@ impl Tree {
 
     /// Does what other threads have asked for, and looks whether this process is to end.
     fn look_around(&mut self) {
-        for (errand, done) in self.shared.errands.take() {
+        for errand in self.shared.errands.take() {
             match errand {
-                Errand::Flush {
-                    space,
-                    kind,
-                    ranges,
-                } => space.flush_here(kind, &ranges),
+                Errand::Disturbed => {}
+                Errand::OutOfMemory { space } => self.on_out_of_memory(&space),
                 Errand::PeriodOver => self.on_period(),
                 Errand::Done(done) => self.on_done(done),
             }
-            drop(done);
         }
         if let Some(memory) = self.threads.values().next().map(Thread::memory) {
             self.refill(&memory);
@@ -371,6 +377,9 @@ impl Tree {
     /// Lets the stops go on that were held back while a memory was frozen.
     pub(crate) fn thaw(&mut self, memory: &Rc<Memory>) {
         memory.frozen.set(Frozen::No);
+        if let Some(watch) = memory.space.watch() {
+            watch.thaw();
+        }
         memory.refill();
         let held = std::mem::take(&mut *memory.held.borrow_mut());
         for (tid, stop) in held {
@@ -383,7 +392,8 @@ impl Tree {
     /// Lets every thread, and `other` that is not in the table just now, run on any CPU for good.
     pub(crate) fn part(&mut self, other: Tid) {
         if let Some(together) = self.together.take() {
-            together.part(self.threads.keys().copied().chain([other]));
+            let watcher = self.shared.watcher.iter().map(Watcher::task);
+            together.part(self.threads.keys().copied().chain([other]).chain(watcher));
         }
     }
 
@@ -401,7 +411,8 @@ impl Tree {
             .threads
             .values()
             .filter_map(|thread| thread.memory().space.keeper());
-        let tasks = self.threads.keys().copied().chain(keepers);
+        let watcher = self.shared.watcher.iter().map(Watcher::task);
+        let tasks = self.threads.keys().copied().chain(keepers).chain(watcher);
         if let Some(together) = &mut self.together {
             together.on_period(tasks);
         }
@@ -445,26 +456,12 @@ impl Tree {
         }
     }
 
-    /// Keeps what was counted of a program that ends.
-    pub(crate) fn note_stats(&mut self, process: &Process) {
-        if self.stats_policy == StatsPolicy::Drop {
-            return;
+    /// An access that waits for memory waits for ever: who makes it is killed.
+    fn on_out_of_memory(&self, space: &Arc<Space>) {
+        let mut threads = self.threads.values();
+        if let Some(thread) = threads.find(|thread| Arc::ptr_eq(&thread.memory().space, space)) {
+            self.kill_for_memory(thread);
         }
-        let memory = process.memory();
-        let counts = process.counts.get();
-        self.stats.processes.push(ProcessStats {
-            pid: process.pid.raw(),
-            program: process.program.borrow().clone(),
-            memory: memory.mm.stats(),
-            host: memory.space.counts(),
-            stops: counts.stops,
-            calls: counts.calls,
-            faults: counts.faults,
-            forks: counts.forks,
-            in_core: counts.in_core,
-            in_machine: counts.in_machine,
-        });
-        process.counts.set(crate::stats::Running::default());
     }
 
     /// The arena is exhausted: the process that needs memory is killed.

@@ -32,7 +32,7 @@ pub(crate) fn came_back(tree: &Tree, thread: &Thread, at: u64) -> Result<Next, H
     if let (Ok(bytes), Some(cpus)) = (usize::try_from(answer), believed) {
         let set = cpus.to_bytes();
         let known = set.get(..bytes.min(set.len())).unwrap_or_default();
-        ready::write(thread, &thread.memory(), at, known)?;
+        ready::write(&thread.memory(), at, known)?;
     }
     Ok(Next::Resume)
 }

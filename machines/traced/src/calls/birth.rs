@@ -7,7 +7,7 @@ use crate::halt::Halt;
 use crate::newborn;
 use crate::ready;
 use crate::sys::ptrace;
-use crate::thread::Kin;
+use crate::thread::{KeptOff, Kin};
 use crate::tree::Tree;
 
 const CLONE_VM: u64 = libc::CLONE_VM as u64;
@@ -62,7 +62,32 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
     {
         ready::buffer(call.thread, call.memory, Flow::Out, (at, 4))?;
     }
-    newborn::prepare(tree, call.thread, kind, (set_at, clear_at)).map(Answer::Go)
+    let kept_off = match set_at {
+        Some(at) if kind == Kin::Copy && call.memory.space.is_watched() => {
+            keep_off(call, verb, at)?
+        }
+        _ => KeptOff::Not,
+    };
+    let wish = newborn::Wish {
+        kind,
+        child_tid_at: set_at,
+        clear_tid_at: clear_at,
+        kept_off,
+    };
+    newborn::prepare(tree, call.thread, wish).map(Answer::Go)
+}
+
+/// The kernel stores a child's number before the child has stopped: what it would have to wait for
+/// there could not be served yet. So it is not asked to; or, where the flags are in memory, is
+/// refused.
+fn keep_off(call: &mut Call<'_>, verb: Verb, at: u64) -> Result<KeptOff, Halt> {
+    if verb != Verb::Clone {
+        return Ok(KeptOff::ByPage(at));
+    }
+    let flags = call.argument(0);
+    call.regs.set_argument(0, flags & !CLONE_CHILD_SETTID);
+    ptrace::set_registers(call.thread.tid, &call.regs)?;
+    Ok(KeptOff::ByFlags(flags))
 }
 
 /// A program cannot make tasks that are not traced.
@@ -80,7 +105,7 @@ fn read_arguments(call: &mut Call<'_>) -> Result<Option<Wish>, Halt> {
     const LEAST_BYTES: u64 = 64;
     let mut words = [0u8; LEAST_BYTES as usize];
     let (at, bytes) = (call.argument(0), call.argument(1));
-    if bytes < LEAST_BYTES || ready::read(call.thread, call.memory, at, &mut words)? < words.len() {
+    if bytes < LEAST_BYTES || ready::read(call.memory, at, &mut words)? < words.len() {
         return Ok(None);
     }
     let (words, _) = words.as_chunks::<8>();

@@ -33,7 +33,7 @@ fn may_meet(call: &Call<'_>, blocked: u64) -> Result<bool, Halt> {
         libc::SYS_rt_sigtimedwait => {
             let mut set = [0u8; 8];
             let at = call.argument(0);
-            ready::read(call.thread, call.memory, at, &mut set)? == set.len()
+            ready::read(call.memory, at, &mut set)? == set.len()
                 && u64::from_le_bytes(set) & blocked != 0
         }
         libc::SYS_read
@@ -52,7 +52,7 @@ fn may_meet(call: &Call<'_>, blocked: u64) -> Result<bool, Halt> {
 /// signalfd: notes that reads and polls of the process may meet the two.
 pub(super) fn see_signalfd(call: &Call<'_>) -> Result<Answer, Halt> {
     let mut set = [0u8; 8];
-    let got = ready::read(call.thread, call.memory, call.argument(1), &mut set)?;
+    let got = ready::read(call.memory, call.argument(1), &mut set)?;
     if got == set.len() && u64::from_le_bytes(set) & OWNED != 0 {
         call.thread.process.has_signalfd.set(true);
     }
@@ -76,7 +76,7 @@ fn tell_waiter(thread: &mut Thread, regs: &Regs) -> Result<(), Halt> {
     let signal = i32::try_from(regs.result()).unwrap_or(0);
     if let Some(info) = thread.handed_over.take(signal) {
         let memory = thread.memory();
-        ready::write(thread, &memory, regs.argument(1), &info.to_bytes())?;
+        ready::write(&memory, regs.argument(1), &info.to_bytes())?;
     }
     Ok(())
 }
@@ -97,11 +97,11 @@ fn tell_reader(thread: &mut Thread, regs: &Regs) -> Result<(), Halt> {
     for index in 0..(read / BYTES).min(64) {
         let at = regs.argument(1).saturating_add(index * BYTES);
         let mut number = [0u8; 4];
-        ready::read(thread, &memory, at, &mut number)?;
+        ready::read(&memory, at, &mut number)?;
         let signal = i32::from_le_bytes(number);
         if let Some(info) = thread.handed_over.take(signal) {
             let code = info.code().to_le_bytes();
-            ready::write(thread, &memory, at.saturating_add(CODE), &code)?;
+            ready::write(&memory, at.saturating_add(CODE), &code)?;
         }
     }
     Ok(())

@@ -71,7 +71,7 @@ pub(super) fn install(tree: &mut Tree, call: &mut Call<'_>, flags: u64) -> Resul
         return Ok(Errno::EACCES.into());
     }
     let mut head = [0u8; 16];
-    if ready::read(call.thread, call.memory, call.argument(2), &mut head)? < head.len() {
+    if ready::read(call.memory, call.argument(2), &mut head)? < head.len() {
         return Ok(Answer::Run);
     }
     let [low, high, ..] = head;
@@ -82,7 +82,7 @@ pub(super) fn install(tree: &mut Tree, call: &mut Call<'_>, flags: u64) -> Resul
         return Ok(Answer::Run);
     }
     let mut own = vec![0u8; length * INSTRUCTION_BYTES];
-    if ready::read(call.thread, call.memory, at, &mut own)? < own.len() {
+    if ready::read(call.memory, at, &mut own)? < own.len() {
         return Ok(Answer::Run);
     }
     let Some(asking) = asking(&mut tree.refusals, &own) else {
@@ -131,7 +131,7 @@ fn allows(word: u32) -> bool {
 }
 
 /// Writes to the program's memory, though the program may not, and makes it ready for the kernel.
-fn put(memory: &Memory, at: u64, bytes: &[u8]) -> Result<bool, Halt> {
+pub(super) fn put(memory: &Memory, at: u64, bytes: &[u8]) -> Result<bool, Halt> {
     let written = memory
         .mm
         .write_memory(VirtAddr::new(at), bytes, Force::Forced);

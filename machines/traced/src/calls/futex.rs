@@ -64,7 +64,7 @@ pub(crate) fn see_waitv(call: &mut Call<'_>) -> Result<Answer, Halt> {
     for index in 0..call.argument(1).min(NR_MAX) {
         let mut entry = [0u8; BYTES as usize];
         let at = call.argument(0).saturating_add(index * BYTES);
-        if ready::read(call.thread, call.memory, at, &mut entry)? < entry.len() {
+        if ready::read(call.memory, at, &mut entry)? < entry.len() {
             break;
         }
         let (words, _) = entry.as_chunks::<8>();
@@ -80,7 +80,7 @@ pub(crate) fn robust_list_ready(thread: &mut Thread, memory: &Memory) -> Result<
     const NR_MAX: u32 = 2048;
     let mut head = [0u8; 24];
     let head_at = thread.robust_list;
-    if ready::read(thread, memory, head_at, &mut head)? < head.len() {
+    if ready::read(memory, head_at, &mut head)? < head.len() {
         return Ok(());
     }
     let (words, _) = head.as_chunks::<8>();
@@ -92,7 +92,7 @@ pub(crate) fn robust_list_ready(thread: &mut Thread, memory: &Memory) -> Result<
         }
         dying_word_ready(thread, memory, entry.wrapping_add(offset))?;
         let mut next = [0u8; 8];
-        if ready::read(thread, memory, entry, &mut next)? < next.len() {
+        if ready::read(memory, entry, &mut next)? < next.len() {
             break;
         }
         entry = u64::from_le_bytes(next) & !1;

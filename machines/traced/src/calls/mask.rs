@@ -37,7 +37,7 @@ pub(crate) fn see(call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt> {
 
 fn read_word(call: &Call<'_>, at: u64) -> Result<Option<u64>, Halt> {
     let mut word = [0u8; 8];
-    if at == 0 || ready::read(call.thread, call.memory, at, &mut word)? < word.len() {
+    if at == 0 || ready::read(call.memory, at, &mut word)? < word.len() {
         return Ok(None);
     }
     Ok(Some(u64::from_le_bytes(word)))
@@ -73,7 +73,7 @@ fn change_mask(call: &mut Call<'_>) -> Result<Answer, Halt> {
     release(call.thread, !call.thread.blocked_owned);
     let old = (host | before).to_le_bytes();
     let out = call.argument(2);
-    if out != 0 && !ready::write(call.thread, call.memory, out, &old)? {
+    if out != 0 && !ready::write(call.memory, out, &old)? {
         return Ok(addr::Errno::EFAULT.into());
     }
     Ok(Answer::Return(0))
@@ -94,14 +94,14 @@ fn change_action(call: &mut Call<'_>) -> Result<Answer, Halt> {
     };
     if at != 0 {
         let mut bytes = [0u8; ACTION_BYTES];
-        if ready::read(call.thread, call.memory, at, &mut bytes)? < bytes.len() {
+        if ready::read(call.memory, at, &mut bytes)? < bytes.len() {
             return Ok(Answer::Run);
         }
         let own = Action::from_bytes(&bytes);
         let host = Actions::for_host(signal, own);
         if host != own {
             let patched = scratch(call, ACTION_BYTES as u64);
-            if !ready::write(call.thread, call.memory, patched, &host.to_bytes())? {
+            if !ready::write(call.memory, patched, &host.to_bytes())? {
                 return Ok(Answer::Run);
             }
             old.argument = Some(at);
@@ -139,11 +139,11 @@ pub(crate) fn action_changed(
     if old.at != 0 {
         let memory = thread.memory();
         let mut bytes = [0u8; ACTION_BYTES];
-        if ready::read(thread, &memory, old.at, &mut bytes)? == bytes.len() {
+        if ready::read(&memory, old.at, &mut bytes)? == bytes.len() {
             let own = old
                 .before
                 .for_program(old.signal, Action::from_bytes(&bytes));
-            ready::write(thread, &memory, old.at, &own.to_bytes())?;
+            ready::write(&memory, old.at, &own.to_bytes())?;
         }
     }
     Ok(Next::Resume)
@@ -170,7 +170,7 @@ fn come_back(call: &mut Call<'_>) -> Result<Answer, Halt> {
         Access::Read,
     )?;
     let mut context = [0u8; MASK_IN_CONTEXT as usize + 8];
-    if ready::read(call.thread, call.memory, stack, &mut context)? < context.len() {
+    if ready::read(call.memory, stack, &mut context)? < context.len() {
         return Ok(Answer::Run);
     }
     let (words, _) = context.as_chunks::<8>();
@@ -180,7 +180,7 @@ fn come_back(call: &mut Call<'_>) -> Result<Answer, Halt> {
     if mask & OWNED != 0 {
         let mask_at = stack.saturating_add(MASK_IN_CONTEXT);
         let own = (mask & !OWNED).to_le_bytes();
-        ready::write(call.thread, call.memory, mask_at, &own)?;
+        ready::write(call.memory, mask_at, &own)?;
     }
     call.thread.blocked_owned = mask & OWNED;
     release(call.thread, !call.thread.blocked_owned);
@@ -196,7 +196,7 @@ fn stack_of([at, flags, bytes]: [u64; 3]) -> Option<(u64, u64)> {
 fn change_stack(call: &mut Call<'_>) -> Result<Answer, Halt> {
     let mut stack = [0u8; 24];
     let at = call.argument(0);
-    if at == 0 || ready::read(call.thread, call.memory, at, &mut stack)? < stack.len() {
+    if at == 0 || ready::read(call.memory, at, &mut stack)? < stack.len() {
         return Ok(Answer::Run);
     }
     let (words, _) = stack.as_chunks::<8>();
@@ -251,7 +251,7 @@ fn own_mask(
     let own = call.argument(argument);
     if mask & OWNED != 0 {
         let at = scratch(call, patched.len() as u64);
-        if !ready::write(call.thread, call.memory, at, patched)? {
+        if !ready::write(call.memory, at, patched)? {
             return Ok(Answer::Run);
         }
         call.regs.set_argument(argument, at);

@@ -118,7 +118,7 @@ fn move_all(call: &Call<'_>, transfer: &Transfer) -> Result<Result<u64, Errno>, 
         let at = VirtAddr::new(transfer.place.saturating_add(done));
         let own = own.saturating_add(done);
         let moved = if transfer.way == Way::Write {
-            let got = ready::read(call.thread, call.memory, own, piece)?;
+            let got = ready::read(call.memory, own, piece)?;
             if got == 0 {
                 return Ok(part_or(done, Errno::EFAULT));
             }
@@ -126,7 +126,7 @@ fn move_all(call: &Call<'_>, transfer: &Transfer) -> Result<Result<u64, Errno>, 
         } else {
             let got = mm.read_memory(at, piece, Force::Forced);
             let got_bytes = piece.get(..got).unwrap_or_default();
-            if !ready::write(call.thread, call.memory, own, got_bytes)? {
+            if !ready::write(call.memory, own, got_bytes)? {
                 return Ok(part_or(done, Errno::EFAULT));
             }
             got

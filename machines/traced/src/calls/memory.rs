@@ -11,7 +11,7 @@ use mm::{
 };
 
 use super::table::Verb;
-use super::{Answer, Call};
+use super::{Answer, Call, stops};
 use crate::files::{Mappable, Unmappable};
 use crate::halt::Halt;
 use crate::memory::TASK_SIZE;
@@ -35,6 +35,13 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
         follow(call, verb, value);
         let (start, end) = may_grant(call, verb, value as u64);
         call.memory.space.disturb(start, end);
+        call.memory.space.open(start, end);
+        if verb == Verb::Mprotect && prot_of(call.argument(2)).contains(Prot::WRITE) {
+            call.memory.space.open_for_writing(start, end);
+        }
+        if value >= 0 && stops::are_needed(call, verb, value as u64) {
+            return stops::begin_on_return(call, value);
+        }
     }
     answer
 }
@@ -274,7 +281,7 @@ fn mincore(call: &mut Call<'_>) -> Result<Answer, Halt> {
     );
     let mut halt = None;
     let result = call.memory.mm.mincore(addr, len, |states| {
-        match ready::write(call.thread, call.memory, out, states) {
+        match ready::write(call.memory, out, states) {
             Ok(true) => {
                 out = out.saturating_add(states.len() as u64);
                 Ok(())

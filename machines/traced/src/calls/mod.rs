@@ -13,6 +13,7 @@ mod memory;
 mod open;
 pub(crate) mod prctl;
 pub(crate) mod process_vm;
+mod stops;
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -105,7 +106,7 @@ pub(crate) fn on_entry(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Hal
         other => other,
     };
     let answer = match answer {
-        Answer::Run => consume::see(&mut call)?,
+        Answer::Run if !memory.space.is_watched() => consume::see(&mut call)?,
         other => other,
     };
     match answer {
@@ -205,6 +206,7 @@ pub(crate) fn on_return(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
 fn finish(tree: &mut Tree, thread: &mut Thread, then: OnReturn) -> Result<Next, Halt> {
     match then {
         OnReturn::Opened => open::on_opened(tree, thread),
+        OnReturn::StopAtCalls => stops::begin(thread),
         OnReturn::Resized(which, bytes) => {
             open::on_resized(tree, thread, which, bytes)?;
             Ok(Next::Resume)

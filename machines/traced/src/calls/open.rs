@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use super::table::Verb;
-use super::{Answer, Call, mem_file};
+use super::{Answer, Call, mem_file, stops};
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
 use crate::memory::Memory;
@@ -25,7 +25,7 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 pub(crate) fn see(call: &mut Call<'_>) -> Result<Answer, Halt> {
     let number = call.regs.call_number();
     let argument = usize::from(!matches!(number, libc::SYS_open | libc::SYS_creat));
-    let path = ready::read_text(call.thread, call.memory, call.argument(argument))?;
+    let path = ready::read_text(call.memory, call.argument(argument))?;
     let then = if path.is_some_and(|path| may_be_ours(&path)) {
         OnReturn::Opened
     } else if flags(call)? & libc::O_TRUNC != 0 {
@@ -45,7 +45,7 @@ fn flags(call: &Call<'_>) -> Result<i32, Halt> {
         libc::SYS_creat => libc::O_TRUNC,
         _ => {
             let mut word = [0u8; 8];
-            ready::read(call.thread, call.memory, call.argument(2), &mut word)?;
+            ready::read(call.memory, call.argument(2), &mut word)?;
             u64::from_le_bytes(word) as i32
         }
     })
@@ -73,6 +73,9 @@ pub(crate) fn on_opened(tree: &mut Tree, thread: &mut Thread) -> Result<Next, Ha
     };
     if opened.name == mem_file::NAME {
         thread.process.has_mem_file.set(true);
+        if thread.memory().space.is_watched() {
+            return stops::begin(thread);
+        }
     }
     let Some(text) = text_of(tree, opened) else {
         return Ok(Next::Resume);

@@ -86,7 +86,7 @@ fn set_vma(call: &Call<'_>) -> Result<Answer, Halt> {
     }
     let name = match call.argument(4) {
         0 => None,
-        at => match ready::read_text(call.thread, call.memory, at)? {
+        at => match ready::read_text(call.memory, at)? {
             Some(name) => Some(name),
             None => return Ok(Errno::EFAULT.into()),
         },

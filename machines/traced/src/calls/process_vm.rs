@@ -140,7 +140,7 @@ fn pieces(
     for index in 0..call.argument(count) {
         let mut entry = [0u8; 16];
         let address = call.argument(at).saturating_add(index * 16);
-        if ready::read(call.thread, call.memory, address, &mut entry)? < entry.len() {
+        if ready::read(call.memory, address, &mut entry)? < entry.len() {
             return Ok(Err(Errno::EFAULT));
         }
         let (words, _) = entry.as_chunks::<8>();

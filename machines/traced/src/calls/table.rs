@@ -64,6 +64,24 @@ pub(crate) enum Verb {
     Seccomp,
 }
 
+impl Verb {
+    /// Whether a call is looked at only because faults come as signals: because of what it does to
+    /// those, or because of what it names.
+    pub(crate) fn is_for_signals_alone(self) -> bool {
+        matches!(
+            self,
+            Self::Sigaction
+                | Self::Sigprocmask
+                | Self::Sigreturn
+                | Self::Sigsuspend
+                | Self::Signalfd
+                | Self::Sigaltstack
+                | Self::WithMask
+                | Self::Exec
+        )
+    }
+}
+
 /// What is done with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {

@@ -24,7 +24,8 @@ fn kept(test: impl FnOnce(&Workshop, &mut Keeper)) {
         candidates: candidates(&config),
         arguments: arguments(&config),
         environment: environment(&config),
-        filter: Filter::new(&verdicts(), cookie),
+        filter: Filter::new(&faults::verdicts(Faults::Signals), cookie),
+        owned: faults::own_signals(Faults::Signals),
         nr_descriptors: None,
     };
     let waiting = launch(&plan).expect("a task");
@@ -37,7 +38,8 @@ fn kept(test: impl FnOnce(&Workshop, &mut Keeper)) {
     waiting.go();
     let listener = listener_of(root).expect("a listener");
     let fd = arena.fd().expect("a file");
-    let workshop = Workshop::new(listener, cookie, fd, root).expect("a workshop");
+    let zeroes = faults::zeroes(None).expect("a file of zeroes");
+    let workshop = Workshop::new(listener, cookie, fd, zeroes, root).expect("a workshop");
     assert_eq!(until_exec(&config, root), Ok(None));
     ptrace::resume_to_call_edge(root, 0).expect("it is there");
     steered::expect(root, Stop::CallEdge).expect("its exec returns");

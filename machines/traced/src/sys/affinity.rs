@@ -61,3 +61,11 @@ impl core::fmt::Debug for Cpus {
         write!(f, "{} CPUs", self.count())
     }
 }
+
+impl Tid {
+    /// The calling thread.
+    pub(crate) fn own_thread() -> Self {
+        // SAFETY: no arguments.
+        Self::new(unsafe { libc::gettid() })
+    }
+}

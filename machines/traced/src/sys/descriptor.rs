@@ -54,6 +54,15 @@ pub(crate) fn sealed_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<Owne
     Ok(file.into())
 }
 
+/// A file in memory holding `bytes` zeroes, that can be written.
+pub(crate) fn zero_file(name: &std::ffi::CStr, bytes: u64) -> Result<OwnedFd, HostError> {
+    // SAFETY: a string that ends with zero.
+    let number = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    let file = File::from(owned(number.into())?);
+    file.set_len(bytes)?;
+    Ok(file.into())
+}
+
 /// A file in memory holding `contents`, as a reader of a `/proc` file expects it: at offset zero,
 /// and not writable through this descriptor.
 pub(crate) fn text_file(name: &std::ffi::CStr, contents: &[u8]) -> Result<OwnedFd, HostError> {

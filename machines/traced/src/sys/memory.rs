@@ -24,23 +24,6 @@ pub(crate) fn try_read(tid: Tid, address: u64, out: &mut [u8]) -> Result<usize, 
     usize::try_from(got).map_err(|_| HostError::last())
 }
 
-/// Copies to the task's memory at `address`; the number of bytes that could be written.
-pub(crate) fn write(tid: Tid, address: u64, bytes: &[u8]) -> usize {
-    let local = libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
-    let remote = libc::iovec {
-        iov_base: core::ptr::with_exposed_provenance_mut(address as usize),
-        iov_len: bytes.len(),
-    };
-    // SAFETY: 1. the local vector is `bytes`, which is only read. 2. the remote one is a number to
-    // this process.
-    let put =
-        unsafe { libc::process_vm_writev(tid.raw(), &raw const local, 1, &raw const remote, 1, 0) };
-    usize::try_from(put).unwrap_or(0)
-}
-
 /// The lowest address that the host gives to one who asks for the second page, if it says: found by
 /// mapping and unmapping a page.
 pub(crate) fn lowest_hint() -> Option<u64> {

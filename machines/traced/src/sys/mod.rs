@@ -7,11 +7,13 @@ pub(crate) mod affinity;
 pub(crate) mod descriptor;
 pub(crate) mod memory;
 pub(crate) mod orders;
+pub(crate) mod poll;
 pub(crate) mod probe;
 pub(crate) mod ptrace;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
 pub(crate) mod spawn;
+pub(crate) mod userfault;
 pub(crate) mod wait;
 
 use core::fmt;

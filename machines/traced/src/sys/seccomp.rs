@@ -12,6 +12,8 @@ pub(crate) enum Verdict {
     Pass,
     /// The tracer is asked.
     Ask,
+    /// The tracer is asked, unless the call is of a futex of one memory alone.
+    AskUnlessPrivate,
     /// It fails with this errno, unseen.
     Fail(u16),
 }
@@ -20,7 +22,7 @@ impl Verdict {
     fn action(self) -> u32 {
         match self {
             Self::Pass => libc::SECCOMP_RET_ALLOW,
-            Self::Ask => libc::SECCOMP_RET_TRACE,
+            Self::Ask | Self::AskUnlessPrivate => libc::SECCOMP_RET_TRACE,
             Self::Fail(errno) => libc::SECCOMP_RET_ERRNO | u32::from(errno),
         }
     }
@@ -197,6 +199,11 @@ impl Leaf {
             out.extend(compare(secret, halves, 1));
             out.push(answer(Verdict::Pass.action()));
         }
+        if self.verdict == Verdict::AskUnlessPrivate {
+            out.push(load(low(1)));
+            out.push(jump(libc::BPF_JSET, libc::FUTEX_PRIVATE_FLAG as u32, 0, 1));
+            out.push(answer(Verdict::Pass.action()));
+        }
         out.push(answer(self.verdict.action()));
     }
 }
@@ -217,6 +224,18 @@ fn search(runs: &[(u32, Leaf)], out: &mut Vec<libc::sock_filter>) {
     out.push(statement(libc::BPF_JMP | libc::BPF_JA, below.len() as u32));
     out.append(&mut below);
     search(high, out);
+}
+
+/// Looks the number up that is at hand: the leaves are those of all numbers from 0 on, the last of all
+/// that follow.
+fn look_up(leaves: impl Iterator<Item = Leaf>, out: &mut Vec<libc::sock_filter>) {
+    let mut runs: Vec<(u32, Leaf)> = Vec::new();
+    for (number, leaf) in (0..).zip(leaves) {
+        if runs.last().is_none_or(|(_, last)| *last != leaf) {
+            runs.push((number, leaf));
+        }
+    }
+    search(&runs, out);
 }
 
 impl Filter {
@@ -243,17 +262,49 @@ impl Filter {
             answer(libc::SECCOMP_RET_USER_NOTIF),
             answer(libc::SECCOMP_RET_TRACE),
         ]);
-        let mut runs: Vec<(u32, Leaf)> = Vec::new();
-        for (number, verdict) in (0..).zip(verdicts.iter().copied()) {
-            let leaf = Leaf::new(number, verdict, cookie);
-            if runs.last().is_none_or(|(_, last)| *last != leaf) {
-                runs.push((number, leaf));
-            }
-        }
+        let leaves = (0..).zip(verdicts.iter().copied());
+        let leaves = leaves.map(|(number, verdict)| Leaf::new(number, verdict, cookie));
         let (verdict, unless) = (enosys, None);
-        runs.push((verdicts.len() as u32, Leaf { verdict, unless }));
-        search(&runs, &mut program);
+        look_up(leaves.chain([Leaf { verdict, unless }]), &mut program);
         Self { program }
+    }
+
+    /// A filter beside another such one, which only asks about some calls more. It has no secrets: a
+    /// program may read it. `report_at` is what keepers write, which is no concern of it.
+    pub(crate) fn beside(verdicts: &[Verdict], report_at: u64) -> Self {
+        let pass = Verdict::Pass.action();
+        let mut program = vec![
+            load(ARCH_OFFSET),
+            jump(libc::BPF_JEQ, ARCH_X86_64, 1, 0),
+            answer(pass),
+            load(NR_OFFSET),
+            jump(libc::BPF_JEQ, libc::SYS_write as u32, 0, 6),
+        ];
+        program.extend(compare(report_at, (low(1), high(1)), 1));
+        program.extend([answer(pass), load(NR_OFFSET)]);
+        let plain = |verdict| Leaf {
+            verdict,
+            unless: None,
+        };
+        let leaves = verdicts.iter().copied().chain([Verdict::Pass]).map(plain);
+        look_up(leaves, &mut program);
+        Self { program }
+    }
+
+    /// The filter as a program's memory at `address` would hold it: a `struct sock_fprog`, and the
+    /// instructions behind it.
+    pub(crate) fn bytes_at(&self, address: u64) -> Vec<u8> {
+        const HEAD_BYTES: u64 = 16;
+        let length = self.program.len() as u64;
+        let mut bytes = Vec::new();
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(address.wrapping_add(HEAD_BYTES).to_le_bytes());
+        for one in &self.program {
+            bytes.extend(one.code.to_le_bytes());
+            bytes.extend([one.jt, one.jf]);
+            bytes.extend(one.k.to_le_bytes());
+        }
+        bytes
     }
 
     /// Puts the calling thread under the filter, for ever; the answer is the listener's descriptor.

@@ -3,6 +3,7 @@
 
 use super::Tid;
 use super::ptrace::SignalInfo;
+use super::spawn::OwnSignals;
 use crate::fault::signal_bit;
 use crate::signals::OWNED;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -144,18 +145,21 @@ impl Inherited {
         }
     }
 
-    /// Before an exec: the host neither blocks nor ignores the two, and SIGPIPE is as this process
+    /// Before an exec: the host neither blocks nor ignores the two, if they are ours, and SIGPIPE is as this process
     /// found it. Async-signal-safe.
-    pub(super) fn prepare_for_exec() {
+    pub(super) fn prepare_for_exec(owned: OwnSignals) {
         let two = OWNED;
         // SAFETY: 1. the default action runs no code of ours. 2. a set of the kernel's size, which is
         // read by the call.
         unsafe {
-            libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-            libc::signal(libc::SIGBUS, libc::SIG_DFL);
             if !IGNORED_SIGPIPE.load(Ordering::SeqCst) {
                 libc::signal(libc::SIGPIPE, libc::SIG_DFL);
             }
+            if owned == OwnSignals::Keep {
+                return;
+            }
+            libc::signal(libc::SIGSEGV, libc::SIG_DFL);
+            libc::signal(libc::SIGBUS, libc::SIG_DFL);
             libc::syscall(
                 libc::SYS_rt_sigprocmask,
                 libc::SIG_UNBLOCK,

@@ -34,6 +34,15 @@ impl Report {
     }
 }
 
+/// What becomes, at the start, of the two signals that faults would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnSignals {
+    /// They are neither blocked nor ignored.
+    Reset,
+    /// They stay as this process has them.
+    Keep,
+}
+
 /// What to execute.
 #[derive(Debug)]
 pub(crate) struct Launch {
@@ -45,6 +54,8 @@ pub(crate) struct Launch {
     pub(crate) environment: Vec<CString>,
     /// The filter that it runs under.
     pub(crate) filter: Filter,
+    /// What becomes of the signals that Recto owns where faults are signals.
+    pub(crate) owned: OwnSignals,
     /// How many descriptors it may have, if this process has changed that for itself.
     pub(crate) nr_descriptors: Option<libc::rlimit>,
 }
@@ -131,7 +142,7 @@ fn become_program(
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const *limit);
         }
     }
-    Inherited::prepare_for_exec();
+    Inherited::prepare_for_exec(launch.owned);
     match launch.filter.install() {
         Ok(listener) => {
             report(listener as u64, Report::Listening);

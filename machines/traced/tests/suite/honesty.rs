@@ -1,5 +1,5 @@
-//! The host has nothing in a program but runs of the arena, runs of files, the vDSO family and the
-//! stub's two pages; and nothing is left behind when the tracer dies.
+//! The host has nothing in a program but runs of the arena, runs of files, the vDSO family, the stub's
+//! two pages, and a cover without a page of its own; and nothing is left behind when the tracer dies.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +8,15 @@ use std::time::{Duration, Instant};
 use crate::support::{ARENA_FRAMES, compiled, run, scratch, skipped, unique};
 use traced::{Ending, RunConfig};
 
-/// Why a line of the host's maps should not be there; `None` for one that may.
-fn complaint(line: &str) -> Option<&'static str> {
+/// An area of the host's: its line of maps, and the size of the pages that it has.
+struct Area<'a> {
+    line: &'a str,
+    resident: &'a str,
+}
+
+/// Why an area of the host's should not be there; `None` for one that may.
+fn complaint(area: &Area<'_>) -> Option<&'static str> {
+    let Area { line, resident } = area;
     let mut words = line.split_whitespace();
     let (range, rights) = (words.next()?, words.next()?);
     let name = words.nth(3).unwrap_or("");
@@ -18,7 +25,8 @@ fn complaint(line: &str) -> Option<&'static str> {
         return None;
     }
     if !rights.ends_with('s') {
-        return Some("private to the host");
+        let is_cover = name.is_empty() && *resident == "0";
+        return (!is_cover).then_some("private to the host");
     }
     match name {
         "" => Some("nobody's"),
@@ -57,16 +65,34 @@ fn wait_for_list(path: &Path) -> Option<Vec<String>> {
     None
 }
 
+/// The areas of a text of smaps.
+fn areas(smaps: &str) -> Vec<Area<'_>> {
+    let mut areas: Vec<Area<'_>> = Vec::new();
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap_or("");
+        if !first.ends_with(':') {
+            areas.push(Area { line, resident: "" });
+        } else if first == "Rss:"
+            && let Some(area) = areas.last_mut()
+        {
+            area.resident = words.next().unwrap_or("");
+        }
+    }
+    areas
+}
+
 /// All lines of all tasks' maps, and of the tasks made in them (keepers).
 fn look(list: &Path) -> Result<usize, String> {
     let lines = wait_for_list(list).ok_or("the program never got ready")?;
     let mut seen = 0;
     for task in lines.iter().filter(|line| *line != "ready") {
-        let maps = std::fs::read_to_string(format!("/proc/{task}/maps"))
+        let smaps = std::fs::read_to_string(format!("/proc/{task}/smaps"))
             .map_err(|error| format!("task {task}: {error}"))?;
         let (mut nr_stubs, mut nr_orders) = (0, 0);
-        for line in maps.lines() {
-            if let Some(why) = complaint(line) {
+        for area in areas(&smaps) {
+            let line = area.line;
+            if let Some(why) = complaint(&area) {
                 return Err(format!("task {task} has what is {why}: {line}"));
             }
             nr_stubs += usize::from(line.contains("recto-stub"));
