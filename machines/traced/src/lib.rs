@@ -3,7 +3,8 @@
 //! [`run`] starts a program under ptrace and a seccomp filter. At its exec the image that the host
 //! built is taken over by an [`mm::Mm`], and the host's areas are unmapped; from then on every page
 //! that the host has in the program is a run of our arena, or of a file, filled after a fault that
-//! our `Mm` has served, and forgotten when it says so.
+//! our `Mm` has served, and forgotten when it says so. A fault is an access that waits, where the host
+//! lets us have userfaultfd for its own accesses too; else it is a signal, and a stop.
 //!
 //! | file | what |
 //! |---|---|
@@ -11,8 +12,13 @@
 //! | `tree`, `requests` | the loop: one thread waits for all stops and answers each |
 //! | `jobs` | when this process stops along with its tree |
 //! | `exec`, `adopt`, `newborn`, `numbers` | where memories come from: exec and fork |
-//! | `fault`, `decode`, `memory`, `around` | a page fault, from the host's signal to the filled run |
-//! | `ready`, `calls/` | system calls: a table of what each names, and those that Recto performs |
+//! | `faults` | how faults come to us |
+//! | `watch`, `cover` | accesses that wait: who serves them, and what they meet where nothing is filled |
+//! | `fault`, `decode` | a fault that is a signal |
+//! | `memory`, `around`, `fill` | a page fault, from our tables to the filled run |
+//! | `calls/` | system calls: a table of what each names, and those that Recto performs |
+//! | `ready` | what calls name, made ready where no access of the kernel can wait |
+//! | `calls/stops` | programs that have to stop at such calls although their accesses can wait |
 //! | `nested` | what is named in memory that a call names |
 //! | `transfer` | how much of a large buffer a call can fill |
 //! | `in_flight` | what the calls that threads are in name, to keep it ready |
