@@ -11,7 +11,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use addr::{Access, PAGE_SIZE};
+use mm::fault::Fault;
 use mm::{Cause as Denial, FaultKind};
+use object::PageRequest;
 use sync::Mutex;
 
 use crate::cover::Unwritten;
@@ -219,6 +221,9 @@ impl Queue {
     }
 }
 
+/// A fault, and what it has to wait for.
+type Needed = (Box<Fault>, PageRequest);
+
 /// Serves an access that waits.
 fn serve(
     space: &Arc<Space>,
@@ -247,76 +252,66 @@ fn serve(
         Served::Yes(kind) => Some(*kind),
         _ => None,
     };
-    finish(&memory, watch, waiting.address, served, workers);
+    if let Some(waiting_for) = finish(&memory, watch, waiting.address, served) {
+        hand_over(&memory, watch, waiting.address, waiting_for, workers);
+    }
     space.count_waited(in_core, began.elapsed());
     kind
 }
 
-fn finish(memory: &Memory, watch: &Watch, address: u64, served: Served, workers: &Mutex<Pool>) {
+/// Does what comes of a fault; what it has to wait for, if it does. Nobody forks the memory meanwhile.
+fn finish(memory: &Memory, watch: &Watch, address: u64, served: Served) -> Option<Needed> {
     match served {
-        Served::Yes(_) => {
-            memory.fill(address, address.saturating_add(1));
-            watch.wake(address);
-        }
+        Served::Yes(_) => memory.fill(address, address.saturating_add(1)),
         Served::No(error) if matches!(error.cause, Denial::OutOfMemory) => {
             let space = Arc::clone(&memory.space);
             memory.space.post(Errand::OutOfMemory { space });
-        }
-        Served::No(_) => {
-            memory.space.shut(address);
-            watch.wake(address);
-        }
-        Served::Wait(fault, request) => {
-            let space = Arc::clone(&memory.space);
-            let work = move || {
-                let mut fault = fault;
-                fault.take_in(request.perform());
-                go_on(&space, address, *fault);
-                Ok(())
-            };
-            let job = Job::Work(Work::new(work));
-            if let Err(job) = workers.lock().submit(job) {
-                drop(job.perform());
-            }
-        }
-    }
-}
-
-/// Goes on with a fault whose request a worker has performed, until it needs no more.
-fn go_on(space: &Arc<Space>, address: u64, mut fault: mm::fault::Fault) {
-    let (Some(memory), Some(watch)) = (space.memory(), space.watch()) else {
-        return;
-    };
-    loop {
-        match memory.resume(fault) {
-            Served::Wait(waiting, request) => {
-                fault = *waiting;
-                fault.take_in(request.perform());
-            }
-            served => {
-                // Beside a fork nothing may be filled: the access is made again afterwards.
-                let queue = watch.queue.lock();
-                if queue.pace == Pace::Served {
-                    finish_now(&memory, &watch, address, &served);
-                } else {
-                    watch.wake(address);
-                }
-                return;
-            }
-        }
-    }
-}
-
-fn finish_now(memory: &Memory, watch: &Watch, address: u64, served: &Served) {
-    match served {
-        Served::Yes(_) | Served::Wait(..) => memory.fill(address, address.saturating_add(1)),
-        Served::No(error) if matches!(error.cause, Denial::OutOfMemory) => {
-            let space = Arc::clone(&memory.space);
-            return memory.space.post(Errand::OutOfMemory { space });
+            return None;
         }
         Served::No(_) => memory.space.shut(address),
+        Served::Wait(fault, request) => return Some((fault, request)),
     }
     watch.wake(address);
+    None
+}
+
+/// Lets a worker wait for what a fault needs, and go on with it.
+fn hand_over(
+    memory: &Memory,
+    watch: &Watch,
+    address: u64,
+    (fault, request): Needed,
+    workers: &Mutex<Pool>,
+) {
+    let space = Arc::clone(&memory.space);
+    let work = Work::new(move || {
+        go_on(&space, address, (fault, request));
+        Ok(())
+    });
+    if workers.lock().submit(Job::Work(work)).is_err() {
+        // No worker can be had: the access is made again, until there is one.
+        watch.wake(address);
+    }
+}
+
+/// Waits for what a fault needs until it needs no more.
+fn go_on(space: &Arc<Space>, address: u64, (mut fault, mut request): Needed) {
+    loop {
+        fault.take_in(request.perform());
+        let (Some(memory), Some(watch)) = (space.memory(), space.watch()) else {
+            return;
+        };
+        let served = memory.resume(*fault);
+        let queue = watch.queue.lock();
+        if queue.pace == Pace::Deferred {
+            // Beside a fork nothing may be filled: the access is made again afterwards.
+            return watch.wake(address);
+        }
+        match finish(&memory, &watch, address, served) {
+            Some(needed) => (fault, request) = needed,
+            None => return,
+        }
+    }
 }
 
 /// The thread that serves the accesses of a tree.
