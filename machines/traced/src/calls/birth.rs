@@ -36,6 +36,11 @@ pub(crate) fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<An
         },
         Verb::Clone => {
             keep_traced(call)?;
+            if call.argument(0) & (CLONE_PARENT_SETTID | libc::CLONE_PIDFD as u64) != 0 {
+                // The maker waits for nothing while it forks: what it is told must be ready.
+                let told_at = call.argument(2);
+                ready::buffer(call.thread, call.memory, Flow::Out, (told_at, 4))?;
+            }
             Wish {
                 flags: call.argument(0),
                 child_tid: call.argument(3),
