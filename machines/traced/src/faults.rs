@@ -57,6 +57,8 @@ pub(crate) fn verdicts(faults: Faults) -> Vec<Verdict> {
             Plan::Prepare(_) if waits => Verdict::Pass,
             Plan::See(verb, _) if waits && verb.is_for_signals_alone() => Verdict::Pass,
             Plan::See(Verb::Futex, _) if waits => Verdict::AskUnlessPrivate,
+            // Limits that are only asked for are the host's to tell.
+            Plan::See(Verb::Prlimit, _) if waits => Verdict::AskIfGivenThird,
             Plan::Prepare(_) | Plan::See(..) => Verdict::Ask,
         })
         .collect()

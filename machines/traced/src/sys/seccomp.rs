@@ -14,6 +14,8 @@ pub(crate) enum Verdict {
     Ask,
     /// The tracer is asked, unless the call is of a futex of one memory alone.
     AskUnlessPrivate,
+    /// The tracer is asked, unless the third argument is a null pointer.
+    AskIfGivenThird,
     /// It fails with this errno, unseen.
     Fail(u16),
 }
@@ -22,7 +24,7 @@ impl Verdict {
     fn action(self) -> u32 {
         match self {
             Self::Pass => libc::SECCOMP_RET_ALLOW,
-            Self::Ask | Self::AskUnlessPrivate => libc::SECCOMP_RET_TRACE,
+            Self::Ask | Self::AskUnlessPrivate | Self::AskIfGivenThird => libc::SECCOMP_RET_TRACE,
             Self::Fail(errno) => libc::SECCOMP_RET_ERRNO | u32::from(errno),
         }
     }
@@ -202,6 +204,10 @@ impl Leaf {
         if self.verdict == Verdict::AskUnlessPrivate {
             out.push(load(low(1)));
             out.push(jump(libc::BPF_JSET, libc::FUTEX_PRIVATE_FLAG as u32, 0, 1));
+            out.push(answer(Verdict::Pass.action()));
+        }
+        if self.verdict == Verdict::AskIfGivenThird {
+            out.extend(compare(0, (low(2), high(2)), 1));
             out.push(answer(Verdict::Pass.action()));
         }
         out.push(answer(self.verdict.action()));

@@ -160,3 +160,49 @@ fn what_passes_by_its_number_is_looked_at_no_further() {
         }
     }
 }
+
+#[test]
+fn calls_are_asked_about_by_their_arguments() {
+    let mut verdicts = verdicts();
+    let (by_flag, by_pointer) = (202, 302);
+    verdicts[by_flag as usize] = Verdict::AskUnlessPrivate;
+    verdicts[by_pointer as usize] = Verdict::AskIfGivenThird;
+    let filter = Filter::new(&verdicts, COOKIE);
+    let (pass, ask) = (Verdict::Pass.action(), Verdict::Ask.action());
+    let answer = |number, arguments| asked(&filter, ARCH_X86_64, number, arguments);
+    assert_eq!(answer(by_flag, [1, 9 | 128, 0, 0, 0, 0]), pass);
+    assert_eq!(answer(by_flag, [1, 9, 128, 0, 0, 0]), ask);
+    assert_eq!(answer(by_pointer, [1, 2, 0, 4, 5, 6]), pass);
+    assert_eq!(answer(by_pointer, [1, 2, 8, 4, 5, 6]), ask);
+    assert_eq!(answer(by_pointer, [1, 2, 1 << 32, 4, 5, 6]), ask);
+}
+
+/// What a program may read of a filter beside ours.
+#[test]
+fn a_filter_beside_has_no_secret_and_lets_keepers_report() {
+    let report_at = 0x1_1008;
+    let asks = vec![Verdict::Ask; NR_CALLS as usize];
+    let filter = Filter::beside(&asks, report_at);
+    let (pass, ask) = (Verdict::Pass.action(), Verdict::Ask.action());
+    let write = libc::SYS_write as u32;
+    assert_eq!(
+        asked(&filter, ARCH_X86_64, write, [1, report_at, 8, 0, 0, 0]),
+        pass
+    );
+    assert_eq!(
+        asked(&filter, ARCH_X86_64, write, [1, report_at + 8, 8, 0, 0, 0]),
+        ask
+    );
+    assert_eq!(asked(&filter, ARCH_X86_64, 0, [0; 6]), ask);
+    assert_eq!(asked(&filter, ARCH_X86_64, NR_CALLS, [0; 6]), pass);
+    assert_eq!(asked(&filter, 0x4000_0003, 39, [0; 6]), pass);
+    let (call, wait) = COOKIE.words();
+    let bytes = filter.bytes_at(0x1000);
+    for secret in [call, wait] {
+        let halves = [secret as u32, (secret >> 32) as u32];
+        assert!(halves.iter().all(|half| {
+            let half = half.to_le_bytes();
+            bytes.windows(4).all(|window| window != half)
+        }));
+    }
+}
