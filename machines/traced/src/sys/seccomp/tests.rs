@@ -26,11 +26,11 @@ fn asked(filter: &Filter, arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
             code if code == libc::BPF_RET | libc::BPF_K => return step.k,
             code if code == libc::BPF_JMP | libc::BPF_JA => at += step.k as usize,
             code => {
-                let holds = if code == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K {
-                    accumulator == step.k
-                } else {
-                    assert_eq!(code, libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K);
-                    accumulator >= step.k
+                let holds = match code & !(libc::BPF_JMP | libc::BPF_K) {
+                    libc::BPF_JEQ => accumulator == step.k,
+                    libc::BPF_JGE => accumulator >= step.k,
+                    libc::BPF_JSET => accumulator & step.k != 0,
+                    other => panic!("no jump of the filter's: {other:x}"),
                 };
                 at += usize::from(if holds { step.jt } else { step.jf });
             }
