@@ -46,6 +46,9 @@ struct RunArguments {
     /// (or KiB, MiB, GiB, TiB), which are powers of 1024.
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = parse_size)]
     memory: u64,
+    /// How faults are heard of.
+    #[arg(long, value_name = "WAY", default_value = "waiting")]
+    faults: FaultsWay,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
@@ -66,6 +69,16 @@ enum StatsForm {
     Text,
     /// For programs: one JSON object.
     Json,
+}
+
+/// How a program's faults are heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FaultsWay {
+    /// Accesses wait (userfaultfd) until they are served; as signals where the host does not allow that.
+    Waiting,
+    /// They are signals, and every call that names memory stops: slower, and needs no right to
+    /// userfaultfd; to compare.
+    Signals,
 }
 
 fn main() -> ExitCode {
@@ -133,7 +146,24 @@ fn parse_size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_size;
+    use clap::Parser;
+
+    use super::{Arguments, Command, FaultsWay, parse_size};
+
+    #[test]
+    fn faults_wait_unless_signals_are_asked_for() {
+        let way = |words: &[&str]| {
+            let words = ["recto", "run"].iter().chain(words).chain(&["--", "true"]);
+            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+                Ok(Command::Run(run)) => Some(run.faults),
+                _ => None,
+            }
+        };
+        assert_eq!(way(&[]), Some(FaultsWay::Waiting));
+        assert_eq!(way(&["--faults", "waiting"]), Some(FaultsWay::Waiting));
+        assert_eq!(way(&["--faults", "signals"]), Some(FaultsWay::Signals));
+        assert_eq!(way(&["--faults", "never"]), None);
+    }
 
     #[test]
     fn sizes_are_numbers_with_a_unit() {

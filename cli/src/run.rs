@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use traced::{Ending, RunConfig, RunError, SignalPolicy, StatsPolicy};
+use traced::{Ending, Faults, RunConfig, RunError, SignalPolicy, StatsPolicy};
 
-use crate::{RunArguments, StatsForm, report};
+use crate::{FaultsWay, RunArguments, StatsForm, report};
 
 /// The size of a frame.
 const FRAME_BYTES: u64 = 4096;
@@ -17,6 +17,10 @@ pub(crate) fn run(arguments: RunArguments) -> ExitCode {
     let program: OsString = words.next().unwrap_or_default();
     let mut config = RunConfig::new(program, words.collect(), arguments.memory / FRAME_BYTES);
     config.signals = SignalPolicy::Answer;
+    config.faults = match arguments.faults {
+        FaultsWay::Waiting => Faults::Waiting,
+        FaultsWay::Signals => Faults::Signals,
+    };
     if arguments.stats.is_none() {
         config.stats = StatsPolicy::Drop;
     }

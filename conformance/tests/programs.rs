@@ -3,7 +3,7 @@
 use std::env;
 
 use conformance::host::Traced;
-use conformance::program::{self, Verdict};
+use conformance::program::{self, Faults, Recto, Verdict};
 use conformance::subject::Runner;
 use conformance::suite;
 
@@ -11,8 +11,19 @@ use conformance::suite;
 // row: S12, S13
 #[test]
 fn every_program_runs_as_it_does_natively() {
+    every_program_runs_alike(Faults::Waiting);
+}
+
+/// The same where the host does not let accesses wait.
+// row: S12, S13
+#[test]
+fn every_program_runs_as_it_does_natively_where_faults_are_signals() {
+    every_program_runs_alike(Faults::Signals);
+}
+
+fn every_program_runs_alike(faults: Faults) {
     let programs = program::load(&program::directory()).expect("the programs of this crate");
-    let recto = match available() {
+    let recto = match available(faults) {
         Ok(recto) => recto,
         Err(why) => {
             suite::say(&format!("skipped: {why} ({} programs)", programs.len()));
@@ -40,7 +51,7 @@ fn every_program_runs_as_it_does_natively() {
         }
     }
     suite::say(&format!(
-        "programs: {equal} equal, {} different, {skipped} skipped",
+        "programs, faults {faults:?}: {equal} equal, {} different, {skipped} skipped",
         failed.len()
     ));
     assert!(
@@ -52,8 +63,9 @@ fn every_program_runs_as_it_does_natively() {
 }
 
 /// The `recto` binary, if it can run anything here.
-fn available() -> Result<std::path::PathBuf, String> {
-    let recto = program::recto()?;
-    let traced = Traced::new(&recto, env!("CARGO_BIN_EXE_conformance"));
+fn available(faults: Faults) -> Result<Recto, String> {
+    let path = program::recto()?;
+    let recto = Recto { path, faults };
+    let traced = Traced::new(recto.clone(), env!("CARGO_BIN_EXE_conformance"));
     traced.unavailable().map_or(Ok(recto), Err)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use conformance::generate;
 use conformance::host::{Host, Traced};
-use conformance::program;
+use conformance::program::{self, Faults, Recto};
 use conformance::soft::Soft;
 use conformance::subject::Runner;
 use conformance::suite;
@@ -43,10 +43,20 @@ fn random_cases_show_the_same_on_host_and_soft() {
 // row: S12
 #[test]
 fn random_cases_show_the_same_on_host_and_traced() {
+    compare_traced(Faults::Waiting);
+}
+
+// row: S12
+#[test]
+fn random_cases_show_the_same_on_host_and_traced_by_signals() {
+    compare_traced(Faults::Signals);
+}
+
+fn compare_traced(faults: Faults) {
     match program::recto() {
-        Ok(recto) => {
+        Ok(path) => {
             let agent = env!("CARGO_BIN_EXE_conformance");
-            let traced: Arc<dyn Runner> = Arc::new(Traced::new(recto, agent));
+            let traced: Arc<dyn Runner> = Arc::new(Traced::new(Recto { path, faults }, agent));
             compare(&traced, 60);
         }
         Err(why) => suite::say(&format!("skipped: {why}")),

@@ -1,4 +1,4 @@
-//! Holds a machine against the cases: `conformance host|soft|traced [FILTER] [--json]`.
+//! Holds a machine against the cases: `conformance host|soft|traced|traced-signals [FILTER] [--json]`.
 
 use std::env;
 use std::io::{self, Write};
@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use conformance::host::{AGENT, Host, Traced, agent};
+use conformance::program::{Faults, Recto};
 use conformance::subject::Runner;
 use conformance::suite::{self, Outcome};
 use conformance::{case, generate};
 
-const USAGE: &str = "usage: conformance host|soft|traced [FILTER] [--json]
+const USAGE: &str = "usage: conformance host|soft|traced|traced-signals [FILTER] [--json]
        conformance random SEED CASES [FIRST SECOND]
 Performs the cases of conformance/cases whose theme/name contains FILTER.
-The runner traced takes the recto binary from $RECTO, or from beside this one.
+The runners traced take the recto binary from $RECTO, or from beside this one.
 random compares two runners, host and soft by default, on cases made from seeds.";
 
 fn main() -> ExitCode {
@@ -84,10 +85,14 @@ fn runner(name: &str) -> Result<Arc<dyn Runner>, String> {
     let own = env::current_exe().map_err(|error| error.to_string())?;
     match name {
         "host" => Ok(Arc::new(Host::new(own))),
-        "traced" => {
+        "traced" | "traced-signals" => {
+            let faults = match name {
+                "traced" => Faults::Waiting,
+                _ => Faults::Signals,
+            };
             let beside = || own.with_file_name("recto");
-            let recto = env::var_os("RECTO").map_or_else(beside, PathBuf::from);
-            Ok(Arc::new(Traced::new(recto, own)))
+            let path = env::var_os("RECTO").map_or_else(beside, PathBuf::from);
+            Ok(Arc::new(Traced::new(Recto { path, faults }, own)))
         }
         #[cfg(feature = "soft")]
         "soft" => Ok(Arc::new(conformance::soft::Soft::new())),

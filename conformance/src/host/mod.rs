@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
+use crate::program::{Faults, Recto};
 use crate::subject::{Broken, Figures, Release, Runner, Subject};
 
 pub use controller::Controller;
@@ -71,36 +72,40 @@ impl Runner for Host {
 /// Performs cases on a process under `recto run`.
 #[derive(Debug)]
 pub struct Traced {
-    recto: PathBuf,
+    recto: Recto,
     agent: PathBuf,
 }
 
 impl Traced {
     /// With the `recto` and `conformance` binaries at these paths.
     #[must_use]
-    pub fn new(recto: impl Into<PathBuf>, agent: impl Into<PathBuf>) -> Self {
-        Self {
-            recto: recto.into(),
-            agent: agent.into(),
-        }
+    pub fn new(recto: Recto, agent: impl Into<PathBuf>) -> Self {
+        let agent = agent.into();
+        Self { recto, agent }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.recto.path);
+        command.args(self.recto.words().iter().skip(1));
+        command
     }
 }
 
 impl Runner for Traced {
     fn name(&self) -> &'static str {
-        "traced"
+        match self.recto.faults {
+            Faults::Waiting => "traced",
+            Faults::Signals => "traced, by signals",
+        }
     }
 
     fn unavailable(&self) -> Option<String> {
-        if !self.recto.exists() {
-            return Some(format!(
-                "no {}: build the package recto-cli",
-                self.recto.display()
-            ));
+        let path = &self.recto.path;
+        if !path.exists() {
+            let path = path.display();
+            return Some(format!("no {path}: build the package recto-cli"));
         }
-        let tried = Command::new(&self.recto)
-            .args(["run", "--", "/bin/true"])
-            .output();
+        let tried = self.command().arg("/bin/true").output();
         match tried {
             Ok(output) if output.status.success() => None,
             Ok(output) => {
@@ -108,7 +113,7 @@ impl Runner for Traced {
                 let line = text.lines().next().unwrap_or("it said nothing").to_string();
                 Some(format!("recto cannot run /bin/true here: {line}"))
             }
-            Err(error) => Some(format!("{}: {error}", self.recto.display())),
+            Err(error) => Some(format!("{}: {error}", path.display())),
         }
     }
 
@@ -129,8 +134,8 @@ impl Runner for Traced {
     }
 
     fn start(&self, dir: &Path) -> Result<Box<dyn Subject>, Broken> {
-        let mut command = Command::new(&self.recto);
-        command.args(["run", "--"]).arg(&self.agent).arg(AGENT);
+        let mut command = self.command();
+        command.arg(&self.agent).arg(AGENT);
         let controller = Controller::start(command, dir, Release::REFERENCE, Figures::NONE)?;
         Ok(Box::new(controller))
     }

@@ -96,6 +96,38 @@ impl Contents {
     }
 }
 
+/// `recto run`, as it is called.
+#[derive(Debug, Clone)]
+pub struct Recto {
+    /// The binary.
+    pub path: PathBuf,
+    /// How faults are heard of.
+    pub faults: Faults,
+}
+
+/// How `recto run` hears of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faults {
+    /// As accesses that wait, where the host allows it.
+    Waiting,
+    /// As signals.
+    Signals,
+}
+
+impl Recto {
+    /// The words before the program and its arguments.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let way = match self.faults {
+            Faults::Waiting => "waiting",
+            Faults::Signals => "signals",
+        };
+        let path = self.path.display().to_string();
+        let rest = ["run", "--faults", way, "--"].map(str::to_owned);
+        [path].into_iter().chain(rest).collect()
+    }
+}
+
 /// What came of a program.
 #[derive(Debug, Clone)]
 pub enum Verdict {
@@ -143,7 +175,7 @@ pub fn load(dir: &Path) -> Result<Vec<Program>, LoadError> {
 
 impl Program {
     /// Runs it natively and under Recto, one after the other in a folder of the same name.
-    pub fn compare(&self, recto: &Path) -> io::Result<Verdict> {
+    pub fn compare(&self, recto: &Recto) -> io::Result<Verdict> {
         if let Some(missing) = self.needs.iter().find(|need| !exists(need)) {
             return Ok(Verdict::Skipped(format!("no {missing}")));
         }
@@ -161,7 +193,7 @@ impl Program {
     }
 
     /// One run in a fresh folder.
-    fn once(&self, dir: &Path, recto: Option<&Path>) -> io::Result<RunResult> {
+    fn once(&self, dir: &Path, recto: Option<&Recto>) -> io::Result<RunResult> {
         // The folder is not there the first time.
         let _ = fs::remove_dir_all(dir);
         fs::create_dir_all(dir)?;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Program, directory};
+use super::{Program, Recto, directory};
 
 /// Where commands are looked for.
 pub(super) const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -93,11 +93,10 @@ pub(super) fn prepare(argv: &[String], dir: &Path) -> io::Result<()> {
 }
 
 /// Runs the program, under `recto` if given.
-pub(super) fn run(program: &Program, dir: &Path, recto: Option<&Path>) -> io::Result<Result> {
+pub(super) fn run(program: &Program, dir: &Path, recto: Option<&Recto>) -> io::Result<Result> {
     let mut words: Vec<String> = program.argv.iter().map(|word| expanded(word)).collect();
     if let Some(recto) = recto {
-        let before = [recto.display().to_string(), "run".into(), "--".into()];
-        words.splice(0..0, before);
+        words.splice(0..0, recto.words());
     }
     words.splice(0..0, program.through.iter().cloned());
     // The streams go to files beside the folder, so that nothing can fill a pipe.

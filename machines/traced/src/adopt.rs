@@ -19,7 +19,7 @@ use mm::{
 
 use crate::files::{Files, Mappable};
 use crate::host_maps::{self, HostArea};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Workshop};
 use crate::memory::{Memory, TASK_SIZE};
 use crate::orders::Order;
 use crate::runs::{Backing, Run, Runs};
@@ -28,7 +28,7 @@ use crate::special::Special;
 use crate::sys::ptrace::{self, Regs};
 use crate::sys::userfault::{self, Userfault};
 use crate::sys::wait::Stop;
-use crate::sys::{Gone, Tid, descriptor, memory as host_memory};
+use crate::sys::{Gone, HostError, Tid, descriptor, memory as host_memory};
 use crate::watch::{Watch, Watcher};
 use crate::{layout, limits, steered, stub};
 
@@ -328,7 +328,7 @@ fn settle(
         space.begin(keeper, runs, stub);
         return Ok(());
     };
-    let watch = watch(watcher, &mut keeper)?;
+    let watch = watch(&shared.workshop, watcher, &mut keeper)?;
     space.begin(keeper, runs, stub);
     let begun = space.begin_watch(watcher, watch);
     begun.map_err(|_| Unadoptable::Strange("its accesses cannot be waited for"))
@@ -336,8 +336,13 @@ fn settle(
 
 /// Lets the keeper make the descriptor that tells of accesses, and lift for itself the limits that
 /// are the program's.
-fn watch(watcher: &Watcher, keeper: &mut Keeper) -> Result<Arc<Watch>, Unadoptable> {
-    const REFUSED: Unadoptable = Unadoptable::Strange("userfaultfd is refused");
+fn watch(
+    workshop: &Workshop,
+    watcher: &Watcher,
+    keeper: &mut Keeper,
+) -> Result<Arc<Watch>, Unadoptable> {
+    const REFUSED: Unadoptable =
+        Unadoptable::Strange("userfaultfd is refused (--faults signals does without)");
     let none = libc::RLIM_INFINITY;
     for resource in [libc::RLIMIT_AS, libc::RLIMIT_DATA] {
         let own = host_memory::limit(keeper.tid(), resource);
@@ -345,11 +350,37 @@ fn watch(watcher: &Watcher, keeper: &mut Keeper) -> Result<Arc<Watch>, Unadoptab
             host_memory::set_limit(keeper.tid(), resource, (none, none));
         }
     }
-    let flags = userfault::FLAGS as u64;
-    let number = keeper.call(libc::SYS_userfaultfd, [flags, 0, 0, 0, 0, 0])?;
-    let number = i32::try_from(number).map_err(|_| REFUSED)?;
+    let number = new_userfault(workshop, watcher, keeper)?.map_err(|_| REFUSED)?;
     let task = descriptor::open_task(keeper.tid()).map_err(|_| REFUSED)?;
     let taken = descriptor::take(task.as_fd(), number).map_err(|_| REFUSED)?;
     let begun = Userfault::begin(taken).map_err(|_| REFUSED)?;
     Ok(Watch::new(begun, watcher.token()))
+}
+
+/// The number of a new descriptor, in the keeper's table: made by the call, or, where the program has
+/// not the right to that, of Recto's device.
+fn new_userfault(
+    workshop: &Workshop,
+    watcher: &Watcher,
+    keeper: &mut Keeper,
+) -> Result<Result<i32, HostError>, Gone> {
+    let flags = userfault::FLAGS as u64;
+    let answered = |answer: i64| {
+        i32::try_from(answer)
+            .ok()
+            .filter(|number| *number >= 0)
+            .ok_or(HostError::new(answer.unsigned_abs() as i32))
+    };
+    let by_call = keeper.call(libc::SYS_userfaultfd, [flags, 0, 0, 0, 0, 0])?;
+    let (Err(error), Some(device)) = (answered(by_call), watcher.device()) else {
+        return Ok(answered(by_call));
+    };
+    let device = keeper.install(workshop, device)?;
+    if device < 0 {
+        return Ok(Err(error));
+    }
+    let new = u64::from(userfault::NEW);
+    let by_device = keeper.call(libc::SYS_ioctl, [device as u64, new, flags, 0, 0, 0])?;
+    let _ = keeper.all(&[Order::close(device as u32)])?;
+    Ok(answered(by_device))
 }

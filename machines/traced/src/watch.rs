@@ -5,7 +5,7 @@
 //! names memory needs no preparation and no stop, and a signal is a signal.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -319,6 +319,8 @@ fn go_on(space: &Arc<Space>, address: u64, (mut fault, mut request): Needed) {
 pub(crate) struct Watcher {
     inside: Arc<Inside>,
     task: Tid,
+    /// Makes descriptors for those who have not the right to.
+    device: Option<OwnedFd>,
 }
 
 struct Inside {
@@ -352,12 +354,22 @@ impl Watcher {
                 own.serve();
             })?;
         let task = task.recv().map_err(|_| HostError::new(libc::EAGAIN))?;
-        Ok(Self { inside, task })
+        let device = Userfault::device();
+        Ok(Self {
+            inside,
+            task,
+            device,
+        })
     }
 
     /// The thread.
     pub(crate) fn task(&self) -> Tid {
         self.task
+    }
+
+    /// What makes descriptors for a keeper whose program has not the right to have one.
+    pub(crate) fn device(&self) -> Option<BorrowedFd<'_>> {
+        self.device.as_ref().map(AsFd::as_fd)
     }
 
     /// A token that was not used before.

@@ -3,7 +3,10 @@
 
 use super::HostError;
 use super::signal::undisturbed;
+use leaf::{Leaf, look_up};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+mod leaf;
 
 /// What the filter does with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,76 +177,6 @@ fn compare(secret: u64, (low, high): (u32, u32), behind: u8) -> [libc::sock_filt
     ]
 }
 
-/// What becomes of one number, or of several in a row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Leaf {
-    verdict: Verdict,
-    /// The call passes if it has this secret here, whatever the verdict.
-    unless: Option<(u64, (u32, u32))>,
-}
-
-impl Leaf {
-    /// What passes by its number alone must not be looked at any further: of such numbers the kernel
-    /// keeps a list, and does not run the filter.
-    fn new(number: u32, verdict: Verdict, cookie: Cookie) -> Self {
-        let unless = match i64::from(number) {
-            _ if verdict == Verdict::Pass => None,
-            libc::SYS_mmap => Some((cookie.call, (high(3), high(4)))),
-            libc::SYS_futex => Some((cookie.wait, (low(5), high(5)))),
-            kept if KEPT.contains(&kept) => Some((cookie.call, (low(5), high(5)))),
-            _ => None,
-        };
-        Self { verdict, unless }
-    }
-
-    fn compile(self, out: &mut Vec<libc::sock_filter>) {
-        if let Some((secret, halves)) = self.unless {
-            out.extend(compare(secret, halves, 1));
-            out.push(answer(Verdict::Pass.action()));
-        }
-        if self.verdict == Verdict::AskUnlessPrivate {
-            out.push(load(low(1)));
-            out.push(jump(libc::BPF_JSET, libc::FUTEX_PRIVATE_FLAG as u32, 0, 1));
-            out.push(answer(Verdict::Pass.action()));
-        }
-        if self.verdict == Verdict::AskIfGivenThird {
-            out.extend(compare(0, (low(2), high(2)), 1));
-            out.push(answer(Verdict::Pass.action()));
-        }
-        out.push(answer(self.verdict.action()));
-    }
-}
-
-/// A binary search over runs of numbers; `runs` holds (first number, leaf).
-fn search(runs: &[(u32, Leaf)], out: &mut Vec<libc::sock_filter>) {
-    let Some((middle, _)) = runs.get(runs.len() / 2) else {
-        return;
-    };
-    if let [(_, leaf)] = runs {
-        return leaf.compile(out);
-    }
-    let (low, high) = runs.split_at(runs.len() / 2);
-    let mut below = Vec::new();
-    search(low, &mut below);
-    // A conditional jump reaches 255 instructions, an unconditional one all of them.
-    out.push(jump(libc::BPF_JGE, *middle, 0, 1));
-    out.push(statement(libc::BPF_JMP | libc::BPF_JA, below.len() as u32));
-    out.append(&mut below);
-    search(high, out);
-}
-
-/// Looks the number up that is at hand: the leaves are those of all numbers from 0 on, the last of all
-/// that follow.
-fn look_up(leaves: impl Iterator<Item = Leaf>, out: &mut Vec<libc::sock_filter>) {
-    let mut runs: Vec<(u32, Leaf)> = Vec::new();
-    for (number, leaf) in (0..).zip(leaves) {
-        if runs.last().is_none_or(|(_, last)| *last != leaf) {
-            runs.push((number, leaf));
-        }
-    }
-    search(&runs, out);
-}
-
 impl Filter {
     /// A filter that answers for each call number below `verdicts.len()` as the table says, and fails
     /// all others, and all other architectures, with ENOSYS. What keepers do passes.
@@ -270,8 +203,7 @@ impl Filter {
         ]);
         let leaves = (0..).zip(verdicts.iter().copied());
         let leaves = leaves.map(|(number, verdict)| Leaf::new(number, verdict, cookie));
-        let (verdict, unless) = (enosys, None);
-        look_up(leaves.chain([Leaf { verdict, unless }]), &mut program);
+        look_up(leaves.chain([Leaf::plain(enosys)]), &mut program);
         Self { program }
     }
 
@@ -288,11 +220,8 @@ impl Filter {
         ];
         program.extend(compare(report_at, (low(1), high(1)), 1));
         program.extend([answer(pass), load(NR_OFFSET)]);
-        let plain = |verdict| Leaf {
-            verdict,
-            unless: None,
-        };
-        let leaves = verdicts.iter().copied().chain([Verdict::Pass]).map(plain);
+        let verdicts = verdicts.iter().copied().chain([Verdict::Pass]);
+        let leaves = verdicts.map(Leaf::plain);
         look_up(leaves, &mut program);
         Self { program }
     }

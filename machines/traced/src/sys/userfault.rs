@@ -145,6 +145,12 @@ impl Userfault {
         Self(File::from(descriptor))
     }
 
+    /// The device that makes such descriptors for whoever holds it, whatever their rights.
+    pub(crate) fn device() -> Option<OwnedFd> {
+        let device = File::options().read(true).open("/dev/userfaultfd").ok()?;
+        Some(device.into())
+    }
+
     /// Whether this process may have such descriptors, for accesses of the kernel and with word of
     /// forks: tried by making one.
     pub(crate) fn is_permitted() -> Result<(), HostError> {
@@ -238,6 +244,9 @@ impl Userfault {
 
 /// Closed by an exec, never waited for in a read, and for accesses of the kernel as well.
 pub(crate) const FLAGS: i32 = libc::O_CLOEXEC | libc::O_NONBLOCK;
+
+/// The request that makes a descriptor of the device, with the flags.
+pub(crate) const NEW: u32 = (API << 8) as u32;
 
 fn range(start: u64, end: u64) -> Range {
     Range {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sys::userfault;
 
 const COOKIE: Cookie = Cookie {
     call: 0x1234_5678_9abc_def0,
@@ -103,6 +104,26 @@ fn what_a_keeper_does_passes_and_nothing_else() {
         let arguments = [0, 0, 0, 0, 0, call ^ 1 << bit];
         assert_eq!(answer_to(munmap, arguments), verdict);
     }
+}
+
+/// A program's memory is served by a userfaultfd, and cannot have another. A keeper makes it.
+// row: S12
+#[test]
+fn a_device_makes_userfaultfds_for_keepers_alone() {
+    let ioctl = libc::SYS_ioctl as u32;
+    let passing = Filter::new(&vec![Verdict::Pass; NR_CALLS as usize], COOKIE);
+    let answer = |request: u64| asked(&passing, ARCH_X86_64, ioctl, [3, request, 0, 0, 0, 0]);
+    let new = u64::from(userfault::NEW);
+    let enotty = Verdict::Fail(libc::ENOTTY as u16).action();
+    assert_eq!(answer(new), enotty);
+    assert_eq!(answer(new | 1 << 32), enotty);
+    assert_eq!(answer(new + 1), libc::SECCOMP_RET_ALLOW);
+    assert_eq!(answer_to(ioctl, [3, new, 0, 0, 0, 0]), enotty);
+    let marked = COOKIE.mark(libc::SYS_ioctl, [3, new, 0, 0, 0, 0]);
+    assert_eq!(
+        asked(&passing, ARCH_X86_64, ioctl, marked),
+        libc::SECCOMP_RET_ALLOW
+    );
 }
 
 // row: S12
