@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use addr::{PAGE_SIZE, PgOff, Prot, VirtAddr};
@@ -16,8 +16,10 @@ use mm::{
     Commit, FaultPolicy, Force, Image, Limits, LowRight, MapFlags, MapRequest, MapTarget, Mm,
     MmConfig,
 };
+use object::InodeId;
+use object::device::HostFile;
 
-use crate::files::{Files, Mappable};
+use crate::files::{Files, Mappable, Opener};
 use crate::host_maps::{self, HostArea};
 use crate::keeper::{Keeper, Workshop};
 use crate::memory::{Memory, TASK_SIZE};
@@ -132,18 +134,28 @@ fn config(
 struct ImageFiles<'a> {
     tid: Tid,
     files: &'a mut Files,
-    by_inode: HashMap<((u32, u32), u64), (Mappable, File)>,
+    by_inode: HashMap<InodeId, Mappable>,
 }
 
 impl ImageFiles<'_> {
-    fn get(&mut self, area: &HostArea) -> Result<&(Mappable, File), Unadoptable> {
+    fn get(&mut self, area: &HostArea) -> Result<&Mappable, Unadoptable> {
         const LOST: Unadoptable = Unadoptable::Strange("a file of the image cannot be opened");
-        let inode = (area.device, area.ino);
+        let (major, minor) = area.device;
+        let inode = InodeId {
+            major,
+            minor,
+            ino: area.ino,
+        };
         if !self.by_inode.contains_key(&inode) {
-            let file = open_image_file(self.tid, area).ok_or(LOST)?;
-            let copy: OwnedFd = file.try_clone().map_err(|_| LOST)?.into();
-            let mappable = self.files.mappable(copy).map_err(|_| LOST)?;
-            self.by_inode.insert(inode, (mappable, file));
+            let mappable = match self.files.opened_before(inode, &area.name) {
+                Some(mappable) => mappable,
+                None => {
+                    let file = open_image_file(self.tid, area).ok_or(LOST)?;
+                    let mappable = self.files.mappable(file.into(), Opener::Recto);
+                    mappable.map_err(|_| LOST)?
+                }
+            };
+            self.by_inode.insert(inode, mappable);
         }
         self.by_inode.get(&inode).ok_or(LOST)
     }
@@ -187,7 +199,7 @@ fn map_area(mm: &Mm, files: &mut ImageFiles<'_>, area: &HostArea) -> Result<(), 
         let target = Special::named(&area.name);
         MapRequest::object(target, len, area.prot, MapFlags::PRIVATE)
     } else if area.ino != 0 {
-        let target = files.get(area)?.0.target();
+        let target = files.get(area)?.target();
         MapRequest::object(target, len, area.prot, MapFlags::PRIVATE)
             .from_page(PgOff::containing(area.offset))
     } else {
@@ -252,10 +264,10 @@ fn copy_written(
             let offset = area.offset + (last - area.start);
             let mut in_file = [0u8; PAGE_SIZE as usize];
             let mut in_memory = [0u8; PAGE_SIZE as usize];
-            let _ = files.get(area)?.1.read_at(&mut in_file, offset);
+            let _ = files.get(area)?.open().read_at(offset, &mut in_file);
             let got = host_memory::read(files.tid, last, &mut in_memory);
             if got == in_memory.len() && in_file != in_memory {
-                copy(mm, files.tid, last, area.end)?;
+                put(mm, last, &in_memory)?;
             }
         }
     }
@@ -267,7 +279,11 @@ fn copy(mm: &Mm, tid: Tid, start: u64, end: u64) -> Result<(), Unadoptable> {
     if host_memory::read(tid, start, &mut bytes) != bytes.len() {
         return Err(Unadoptable::Gone);
     }
-    let written = mm.write_memory(VirtAddr::new(start), &bytes, Force::Forced);
+    put(mm, start, &bytes)
+}
+
+fn put(mm: &Mm, start: u64, bytes: &[u8]) -> Result<(), Unadoptable> {
+    let written = mm.write_memory(VirtAddr::new(start), bytes, Force::Forced);
     if written == bytes.len() {
         Ok(())
     } else {

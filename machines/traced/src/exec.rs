@@ -28,6 +28,7 @@ impl Tree {
         let before = process.memory();
         for tid in [former, thread.tid] {
             before.space.end_thread(tid);
+            self.files.forget_task(tid);
         }
         self.threads.retain(|tid, other| {
             let remains = !Rc::ptr_eq(&other.process, &process);

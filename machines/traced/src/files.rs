@@ -14,8 +14,7 @@ use object::file::Residency;
 use object::rmap::EvenCows;
 use object::{InodeId, MappedFile, VmOps};
 
-pub(crate) use crate::sys::descriptor::with_descriptor;
-use crate::sys::{HostError, descriptor};
+use crate::sys::{HostError, Tid, descriptor};
 use crate::zero::Zeroes;
 
 fn errno(error: HostError) -> Errno {
@@ -110,12 +109,18 @@ impl HostFile for OpenFile {
 /// A file ready to be mapped.
 #[derive(Clone, Debug)]
 pub(crate) struct Mappable {
+    open: Arc<OpenFile>,
     dax: Arc<DaxFile>,
     mapped: Arc<MappedFile>,
     rights: FileRights,
 }
 
 impl Mappable {
+    /// The open file.
+    pub(crate) fn open(&self) -> &OpenFile {
+        &self.open
+    }
+
     /// What mmap is asked to map.
     pub(crate) fn target(&self) -> ObjectTarget {
         let ops: Arc<dyn VmOps> = Arc::clone(&self.dax) as Arc<dyn VmOps>;
@@ -136,7 +141,17 @@ pub(crate) enum Unmappable {
     Other(Box<ObjectTarget>),
 }
 
+/// Who has opened a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// Recto, to read it: it holds no locks, and any program may map it.
+    Recto,
+    /// A program.
+    Program,
+}
+
 struct Known {
+    opener: Opener,
     mapped: Weak<MappedFile>,
     file: Weak<OpenFile>,
     dax: Weak<DaxFile>,
@@ -149,6 +164,8 @@ pub(crate) struct Files {
     /// So many are known when those that are mapped no more are dropped.
     sweep_at: usize,
     zeroes: Zeroes,
+    /// A handle on the task whose descriptor was taken last: it often maps another file next.
+    task: Option<(Tid, OwnedFd)>,
 }
 
 /// Fewer known files are never looked through for those that are mapped no more.
@@ -170,11 +187,30 @@ impl Files {
             known: HashMap::new(),
             sweep_at: NR_KNOWN_MIN,
             zeroes: Zeroes::default(),
+            task: None,
         }
     }
 
+    /// A duplicate of descriptor `number` of a thread.
+    pub(crate) fn take(&mut self, tid: Tid, number: i32) -> Result<OwnedFd, HostError> {
+        if self.task.as_ref().is_none_or(|(known, _)| *known != tid) {
+            self.task = Some((tid, descriptor::open_task(tid)?));
+        }
+        let (_, task) = self.task.as_ref().ok_or(HostError::new(libc::EBADF))?;
+        descriptor::take(task.as_fd(), number)
+    }
+
+    /// A thread has ended, or has another number: its own may be another's from now on.
+    pub(crate) fn forget_task(&mut self, tid: Tid) {
+        self.task.take_if(|(known, _)| *known == tid);
+    }
+
     /// The file behind a descriptor, ready to be mapped.
-    pub(crate) fn mappable(&mut self, descriptor: OwnedFd) -> Result<Mappable, Unmappable> {
+    pub(crate) fn mappable(
+        &mut self,
+        descriptor: OwnedFd,
+        opener: Opener,
+    ) -> Result<Mappable, Unmappable> {
         let file = File::from(descriptor);
         let meta = file
             .metadata()
@@ -193,7 +229,7 @@ impl Files {
         if !meta.is_file() || !rights.contains(FileRights::READ) {
             return Err(no_mapping(&meta, rights));
         }
-        if let Some(known) = self.find_open(inode, &file, flags) {
+        if let Some(known) = self.find_open(inode, &file, rights) {
             return Ok(known);
         }
         if !self.is_mapped(inode) {
@@ -216,11 +252,31 @@ impl Files {
         let dax = DaxFile::new(&self.devices, host).map_err(Unmappable::Refused)?;
         // What it is called, it tells itself.
         let mapped = dax.open_file("");
-        self.remember(inode, &open, &dax, &mapped);
-        Ok(Mappable {
+        let mappable = Mappable {
+            open,
             dax,
             mapped,
             rights,
+        };
+        self.remember(inode, &mappable, opener);
+        Ok(mappable)
+    }
+
+    /// A file that Recto has opened before and that is mapped still, if it is called `name` now.
+    pub(crate) fn opened_before(&self, inode: InodeId, name: &str) -> Option<Mappable> {
+        let mut same = self.known.get(&inode)?.iter();
+        same.find_map(|known| {
+            let open = known.file.upgrade()?;
+            let is_wanted = known.opener == Opener::Recto
+                && open.path().is_some_and(|path| path == name.as_bytes());
+            is_wanted.then_some(())?;
+            let file = open.file.as_fd();
+            Some(Mappable {
+                rights: rights_of(&open.file, descriptor::open_flags(file).ok()?),
+                dax: known.dax.upgrade()?,
+                mapped: known.mapped.upgrade()?,
+                open,
+            })
         })
     }
 
@@ -234,7 +290,7 @@ impl Files {
 
     /// The same open file, if it is mapped already: areas of it may merge. What was opened last is
     /// what a program maps next.
-    fn find_open(&self, inode: InodeId, file: &File, flags: i32) -> Option<Mappable> {
+    fn find_open(&self, inode: InodeId, file: &File, rights: FileRights) -> Option<Mappable> {
         self.known.get(&inode)?.iter().rev().find_map(|known| {
             let open = known.file.upgrade()?;
             if !descriptor::is_same_open_file(open.file.as_fd(), file.as_fd()) {
@@ -243,8 +299,9 @@ impl Files {
             Some(Mappable {
                 dax: known.dax.upgrade()?,
                 mapped: known.mapped.upgrade()?,
+                open,
                 // Seals may have come since.
-                rights: rights_of(file, flags),
+                rights,
             })
         })
     }
@@ -256,13 +313,7 @@ impl Files {
         open.file.try_clone().ok()
     }
 
-    fn remember(
-        &mut self,
-        inode: InodeId,
-        open: &Arc<OpenFile>,
-        dax: &Arc<DaxFile>,
-        mapped: &Arc<MappedFile>,
-    ) {
+    fn remember(&mut self, inode: InodeId, mappable: &Mappable, opener: Opener) {
         if self.known.len() >= self.sweep_at {
             self.known
                 .retain(|_, same| same.iter().any(|known| known.mapped.strong_count() > 0));
@@ -271,9 +322,10 @@ impl Files {
         let same = self.known.entry(inode).or_default();
         same.retain(|known| known.mapped.strong_count() > 0);
         same.push(Known {
-            mapped: Arc::downgrade(mapped),
-            file: Arc::downgrade(open),
-            dax: Arc::downgrade(dax),
+            opener,
+            mapped: Arc::downgrade(&mappable.mapped),
+            file: Arc::downgrade(&mappable.open),
+            dax: Arc::downgrade(&mappable.dax),
         });
     }
 

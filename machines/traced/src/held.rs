@@ -1,7 +1,7 @@
 //! What the host holds of one space, and the host calls that change it: all through the keeper.
 
 use std::collections::{BTreeSet, HashMap};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use addr::Prot;
@@ -17,9 +17,10 @@ use crate::orders::{Order, Unexpected};
 use crate::runs::{Backing, Run, Runs};
 use crate::space::{Shared, Unfilled, stub_run};
 use crate::stats::HostCounts;
-use crate::sys::{Gone, Tid, descriptor};
+use crate::stub;
+use crate::sys::descriptor::with_descriptor;
+use crate::sys::{Gone, Tid};
 use crate::watch::Watch;
-use crate::{files, stub};
 
 /// The most host areas a space may have before room is made for more; the host's own limit is
 /// 65,530.
@@ -62,12 +63,14 @@ pub(crate) struct Held {
 
 /// A file that the keeper has open. Once mapped, it could be closed: what it is called in the runs is
 /// never given to another file, in this space or in one copied from it, while its number may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct KeptFile {
     called: u32,
     number: u32,
     /// How the program opened what this came from.
     opened: HostRights,
+    /// What other keepers may get.
+    _reader: Option<Arc<OwnedFd>>,
 }
 
 /// Rights as the host takes them.
@@ -285,21 +288,20 @@ impl Held {
             return Ok(kept.called);
         }
         let file = page.pagemap.file(rights).ok_or(Unfilled::NoSuchPage)?;
-        let number = files::with_descriptor(&*file, |descriptor: BorrowedFd<'_>| {
-            let reader = match rights {
-                HostRights::Read => descriptor::reopen_to_read(descriptor).ok(),
-                HostRights::ReadWrite => None,
-            };
-            let descriptor = reader.as_ref().map_or(descriptor, AsFd::as_fd);
-            self.install(shared, descriptor)
-        })
-        .ok_or(Unfilled::NoSuchPage)??;
+        let install = |descriptor: BorrowedFd<'_>| self.install(shared, descriptor);
+        let (number, reader) = match rights {
+            HostRights::Read => shared.readers.lend(&*file, install),
+            HostRights::ReadWrite => with_descriptor(&*file, install).map(|number| (number, None)),
+        }
+        .ok_or(Unfilled::NoSuchPage)?;
+        let number = number?;
         let called = self.next_file;
         self.next_file = called.wrapping_add(1);
         let kept = KeptFile {
             called,
             number,
             opened: file.rights(),
+            _reader: reader,
         };
         self.files.insert((inode, rights), kept);
         Ok(called)

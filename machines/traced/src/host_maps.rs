@@ -72,9 +72,9 @@ impl HostArea {
 pub(crate) fn contents(path: &str) -> Vec<u8> {
     const BYTES: usize = 8 << 10;
     let mut text = Vec::with_capacity(BYTES);
-    if let Ok(mut file) = File::open(path) {
-        // What was read before an error stands.
-        let _ = file.read_to_end(&mut text);
+    if let Ok(file) = File::open(path) {
+        // Such a file has no length to be asked for. What was read before an error stands.
+        let _ = file.take(u64::MAX).read_to_end(&mut text);
     }
     text
 }

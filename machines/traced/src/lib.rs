@@ -69,6 +69,7 @@ mod pending;
 mod pool;
 mod probe;
 mod proc_text;
+mod readers;
 mod ready;
 mod requests;
 mod run;

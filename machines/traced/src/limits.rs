@@ -1,18 +1,23 @@
 //! The limits of a process, as the host keeps them.
 
-use std::sync::LazyLock;
+use std::cell::LazyCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use mm::{Commit, CommitConfig, Limits, LockRight, LowRight, Overcommit, Resource, Rlimit, Sysctl};
 
 use crate::host_maps::{contents, status_of};
 use crate::sys::{Tid, memory};
 
-/// The lines of `/proc/PID/limits` that matter to memory.
-const RESOURCES: [(&str, Resource); 4] = [
-    ("Max address space", Resource::AddressSpace),
-    ("Max data size", Resource::Data),
-    ("Max stack size", Resource::Stack),
-    ("Max locked memory", Resource::Memlock),
+/// The limits that matter to memory, and their lines in `/proc/PID/limits`.
+const RESOURCES: [(u32, &str, Resource); 4] = [
+    (libc::RLIMIT_AS, "Max address space", Resource::AddressSpace),
+    (libc::RLIMIT_DATA, "Max data size", Resource::Data),
+    (libc::RLIMIT_STACK, "Max stack size", Resource::Stack),
+    (libc::RLIMIT_MEMLOCK, "Max locked memory", Resource::Memlock),
 ];
 
 /// The limits of the process of `tid`. Its rights are looked at apart.
@@ -37,17 +42,24 @@ pub(crate) fn refresh_rights(limits: &Limits, tid: Tid) {
     });
 }
 
-/// Looks at the host's limits again, after a program has changed some. The file may be read by all:
-/// prlimit asks for the right to change them, once the program runs as another user.
+/// Looks at the host's limits again, after a program has changed some. prlimit asks for the right to
+/// change them, once the program runs as another user; the file may be read by all.
 pub(crate) fn refresh(limits: &Limits, tid: Tid) {
-    let text = contents(&format!("/proc/{tid}/limits"));
-    let text = String::from_utf8_lossy(&text);
-    for (name, resource) in RESOURCES {
-        let values = text.lines().find_map(|line| line.strip_prefix(name));
-        if let Some(limit) = values.and_then(parse) {
+    let text = LazyCell::new(|| contents(&format!("/proc/{tid}/limits")));
+    for (number, name, resource) in RESOURCES {
+        let told = memory::limit(tid, number).map(|(soft, hard)| Rlimit { soft, hard });
+        if let Some(limit) = told.or_else(|| shown(&text, name)) {
             limits.set(resource, limit);
         }
     }
+}
+
+/// The limit that a line of `/proc/PID/limits` shows.
+fn shown(text: &[u8], name: &str) -> Option<Rlimit> {
+    let text = String::from_utf8_lossy(text);
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(parse)
 }
 
 /// Soft and hard value, as `/proc/PID/limits` shows them.
@@ -64,6 +76,9 @@ fn parse(values: &str) -> Option<Rlimit> {
 
 /// The capabilities in force of a task, a bit each.
 fn capabilities(tid: Tid) -> u64 {
+    if let Some(told) = memory::capabilities(tid) {
+        return told;
+    }
     let effective = status_of(tid, "CapEff");
     effective
         .and_then(|hex| u64::from_str_radix(&hex, 16).ok())
@@ -76,9 +91,22 @@ pub(crate) fn has_capability(tid: Tid, number: u32) -> bool {
 }
 
 /// A sysctl of the host's memory, `vm.NAME`.
-pub(crate) fn sysctl(name: &str) -> Option<u64> {
-    let text = contents(&format!("/proc/sys/vm/{name}"));
-    String::from_utf8_lossy(&text).trim().parse().ok()
+pub(crate) fn sysctl(name: &'static str) -> Option<u64> {
+    const LONGEST_BYTES: usize = 32;
+    /// Open, since each program that begins asks for some.
+    static FILES: Mutex<BTreeMap<&str, File>> = Mutex::new(BTreeMap::new());
+    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = match files.entry(name) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(vacant) => vacant.insert(File::open(format!("/proc/sys/vm/{name}")).ok()?),
+    };
+    let mut text = [0; LONGEST_BYTES];
+    let got = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(text.get(..got)?)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The host's settings.

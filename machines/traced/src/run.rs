@@ -16,6 +16,7 @@ use crate::errands::Errands;
 use crate::faults::Faults;
 use crate::give_back::GiveBack;
 use crate::keeper::Workshop;
+use crate::readers::Readers;
 use crate::space::Shared;
 use crate::stats::TreeStats;
 use crate::sys::seccomp::{Cookie, Filter, INSTALL_CALL, Listener};
@@ -273,6 +274,7 @@ fn start(
         devices: DeviceSpace::new(),
         errands: Errands::new(Arc::clone(bell)),
         disturbed: AtomicBool::new(false),
+        readers: Readers::default(),
         watcher,
     });
     let materials = Materials {

@@ -19,6 +19,7 @@ use crate::held::Held;
 use crate::in_flight::Named;
 use crate::keeper::{Keeper, Workshop};
 use crate::memory::{TASK_SIZE, WINDOW_BYTES};
+use crate::readers::Readers;
 use crate::runs::{Backing, Run, Runs};
 use crate::special::Fate;
 use crate::stats::HostCounts;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) errands: Errands,
     /// Whether, in some space, what a call names may no longer be ready.
     pub(crate) disturbed: AtomicBool,
+    /// What keepers have open of files to read them.
+    pub(crate) readers: Readers,
     /// Who serves accesses that wait, if the host lets them.
     pub(crate) watcher: Option<Watcher>,
 }

@@ -433,6 +433,7 @@ impl Tree {
         let memory = thread.memory();
         let tid = thread.tid;
         memory.space.end_thread(tid);
+        self.files.forget_task(tid);
         drop(thread);
         self.release_if_frozen_by(&memory, &[tid]);
         self.end_orphans();

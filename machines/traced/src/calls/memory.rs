@@ -1,7 +1,6 @@
 //! The memory calls: each becomes a verb of the program's `Mm`.
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use addr::{Errno, PAGE_SIZE, PgOff, Prot, VirtAddr, VirtRange};
@@ -12,13 +11,12 @@ use mm::{
 
 use super::table::Verb;
 use super::{Answer, Call, stops};
-use crate::files::{Mappable, Unmappable};
+use crate::files::{Files, Mappable, Opener, Unmappable};
 use crate::halt::Halt;
 use crate::memory::TASK_SIZE;
 use crate::pool::Work;
 use crate::ready;
 use crate::special::Fate;
-use crate::sys::descriptor;
 use crate::tree::Tree;
 use crate::unread::{self, Unread};
 
@@ -145,7 +143,7 @@ fn msync(call: &mut Call<'_>) -> Result<Result<(), Errno>, Halt> {
 
 /// A call that copies pages of files finds them in the host's memory: what is not there yet, a worker
 /// reads first.
-fn wait_for_files(tree: &Tree, call: &mut Call<'_>, verb: Verb) -> Result<(), Halt> {
+fn wait_for_files(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<(), Halt> {
     if call.thread.worked.is_some() && verb != Verb::Msync {
         call.thread.worked = None;
         return Ok(());
@@ -159,7 +157,7 @@ fn wait_for_files(tree: &Tree, call: &mut Call<'_>, verb: Verb) -> Result<(), Ha
         _ => None,
     };
     let unread: Vec<Unread> = match (verb, range) {
-        (Verb::Mmap, _) => to_populate(call).into_iter().collect(),
+        (Verb::Mmap, _) => to_populate(&mut tree.files, call).into_iter().collect(),
         (_, Some(range)) => unread::in_range(&tree.files, &call.memory.mm, range),
         _ => return Ok(()),
     };
@@ -180,7 +178,7 @@ fn range(call: &Call<'_>) -> Option<VirtRange> {
 }
 
 /// What mmap would copy of a file at once.
-fn to_populate(call: &Call<'_>) -> Option<Unread> {
+fn to_populate(files: &mut Files, call: &Call<'_>) -> Option<Unread> {
     let flags = MapFlags::from_bits_retain(call.argument(3) as u32);
     let populates = flags.contains(MapFlags::POPULATE | MapFlags::PRIVATE)
         && !flags.intersects(MapFlags::ANONYMOUS | MapFlags::NONBLOCK)
@@ -188,8 +186,7 @@ fn to_populate(call: &Call<'_>) -> Option<Unread> {
     if !populates {
         return None;
     }
-    let task = descriptor::open_task(call.thread.tid).ok()?;
-    let file = descriptor::take(task.as_fd(), call.int(4)).ok()?;
+    let file = files.take(call.thread.tid, call.int(4)).ok()?;
     Unread::of(File::from(file), call.argument(5), call.argument(1))
 }
 
@@ -229,9 +226,9 @@ fn mmap(tree: &mut Tree, call: &Call<'_>) -> Result<VirtAddr, Errno> {
 
 /// What the descriptor in argument 4 is to a mapping.
 fn target_of(tree: &mut Tree, call: &Call<'_>) -> Result<MapTarget, Errno> {
-    let task = descriptor::open_task(call.thread.tid).map_err(|_| Errno::EBADF)?;
-    let file = descriptor::take(task.as_fd(), call.int(4)).map_err(|_| Errno::EBADF)?;
-    match tree.files.mappable(file) {
+    let file = tree.files.take(call.thread.tid, call.int(4));
+    let file = file.map_err(|_| Errno::EBADF)?;
+    match tree.files.mappable(file, Opener::Program) {
         Ok(file) => Ok(MapTarget::Object(object_of(&file))),
         Err(Unmappable::Other(target)) => Ok(MapTarget::Object(*target)),
         Err(Unmappable::Refused(errno)) => Err(errno),

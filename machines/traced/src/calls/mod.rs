@@ -139,6 +139,8 @@ fn see(tree: &mut Tree, call: &mut Call<'_>, verb: Verb) -> Result<Answer, Halt>
         | Verb::Sigsuspend
         | Verb::Sigaltstack
         | Verb::WithMask => mask::see(call, verb),
+        // Nothing is changed where no new value is.
+        Verb::Prlimit if call.argument(2) == 0 => Ok(Answer::Run),
         Verb::Setrlimit | Verb::Prlimit => {
             call.thread.phase = Phase::InCall(OnReturn::Limits);
             Ok(Answer::Go(Next::ToCallEdge))

@@ -70,3 +70,16 @@ pub(crate) fn set_limit(tid: Tid, resource: u32, (soft, hard): (u64, u64)) -> bo
         unsafe { libc::prlimit(tid.raw(), resource, &raw const limit, core::ptr::null_mut()) };
     answer == 0
 }
+
+/// The capabilities in force of a task, a bit each; `None` when the host does not say.
+pub(crate) fn capabilities(tid: Tid) -> Option<u64> {
+    /// As the kernel has both: a version and a number; of the low and of the high half each the
+    /// capabilities in force, permitted and inheritable.
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = [VERSION_3, tid.raw() as u32];
+    let mut sets = [[0u32; 3]; 2];
+    // SAFETY: both are of the sizes that this version has, are stored to and outlive the call.
+    let answer = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    let [[low, ..], [high, ..]] = sets;
+    (answer == 0).then_some(u64::from(low) | u64::from(high) << 32)
+}
