@@ -100,15 +100,46 @@ impl Held {
         unexpected
     }
 
-    /// Lets the keeper map a run, and notes it.
-    pub(crate) fn map(&mut self, run: Run) -> Result<(), Unfilled> {
-        if self.is_only_protected(&run)
-            && let Some(watch) = &self.watch
-            && watch.descriptor().allow_writes(run.start, run.end).is_ok()
-        {
-            self.runs.insert(run);
+    /// Lets the keeper map runs that do not overlap, and notes those that it could.
+    pub(crate) fn map(&mut self, runs: &[Run]) -> Result<(), Unfilled> {
+        let (mut mapped, mut orders) = (Vec::new(), Vec::new());
+        for run in runs {
+            if self.is_only_protected(run)
+                && let Some(watch) = &self.watch
+                && watch.descriptor().allow_writes(run.start, run.end).is_ok()
+            {
+                self.runs.insert(*run);
+                continue;
+            }
+            orders.push(self.mapping(run)?);
+            mapped.push(*run);
+        }
+        if orders.is_empty() {
             return Ok(());
         }
+        let unexpected = self.make(&orders).map_err(|Gone| Unfilled::Dead)?;
+        let mut outcome = Ok(());
+        for (nth, run) in mapped.iter().enumerate() {
+            if let Some(unexpected) = unexpected.iter().find(|other| other.nth == nth) {
+                self.runs.remove(run.start, run.end);
+                self.in_flight.disturb(run.start, run.end);
+                outcome = Err(Unfilled::Refused(unexpected.errno()));
+                continue;
+            }
+            self.runs.insert(*run);
+            self.take_shut(run.start, run.end);
+            if !run.prot.contains(Prot::WRITE) {
+                self.let_writes_wait(run);
+            }
+        }
+        if self.runs.take_has_lost_file() || outcome.is_err() {
+            self.close_unused();
+        }
+        outcome
+    }
+
+    /// What maps a run.
+    fn mapping(&self, run: &Run) -> Result<Order, Unfilled> {
         let (descriptor, offset) = match run.backing {
             Backing::Arena(offset) => (self.keeper.as_ref().ok_or(Unfilled::Dead)?.arena(), offset),
             Backing::File(called, offset) => {
@@ -123,32 +154,15 @@ impl Held {
             _ => 0,
         };
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED | populate) as u64;
-        let bytes = run.end - run.start;
         let arguments = [
             run.start,
-            bytes,
+            run.end - run.start,
             host_bits(run.prot),
             flags,
             u64::from(descriptor),
             offset,
         ];
-        let order = Order::new(libc::SYS_mmap, arguments).expecting(run.start);
-        let unexpected = self.make(&[order]).map_err(|Gone| Unfilled::Dead)?;
-        if let Some(unexpected) = unexpected.first() {
-            self.runs.remove(run.start, run.end);
-            self.in_flight.disturb(run.start, run.end);
-            self.close_unused();
-            return Err(Unfilled::Refused(unexpected.errno()));
-        }
-        self.runs.insert(run);
-        self.take_shut(run.start, run.end);
-        if !run.prot.contains(Prot::WRITE) {
-            self.let_writes_wait(&run);
-        }
-        if self.runs.take_has_lost_file() {
-            self.close_unused();
-        }
-        Ok(())
+        Ok(Order::new(libc::SYS_mmap, arguments).expecting(run.start))
     }
 
     /// A program puts something where the stub is: it goes where the host has nothing. Should

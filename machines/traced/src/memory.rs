@@ -246,13 +246,7 @@ impl Memory {
 
     /// Fills what our tables say of `[start, end)`, and of neighbours that continue it.
     pub(crate) fn fill(&self, start: u64, end: u64) {
-        if start >= end {
-            return;
-        }
-        let low = start & !(WINDOW_BYTES - 1);
-        let high = end.saturating_add(WINDOW_BYTES - 1) & !(WINDOW_BYTES - 1);
-        let low = VirtAddr::new(low);
-        let Some(window) = VirtRange::new(low, VirtAddr::new(high.min(TASK_SIZE))) else {
+        let Some(window) = window(start, end) else {
             return;
         };
         let filled = self.space.fill(&self.mm, window, (start, end));
@@ -260,6 +254,20 @@ impl Memory {
             // Too many host areas. What is missing is filled when it is touched.
             self.space.make_room(start, end);
             let _ = self.space.fill(&self.mm, window, (start, end));
+        }
+    }
+
+    /// The same for several spans, in the order of their addresses.
+    pub(crate) fn fill_all(&self, spans: &[(u64, u64)]) {
+        let windows = spans
+            .iter()
+            .filter_map(|(start, end)| Some((window(*start, *end)?, (*start, *end))));
+        let windows: Vec<_> = windows.collect();
+        if self.space.fill_all(&self.mm, &windows).is_err() {
+            // One of them may have been in the way of the others.
+            for (start, end) in spans {
+                self.fill(*start, *end);
+            }
         }
     }
 
@@ -281,6 +289,16 @@ pub(crate) enum Pending {
     Wait(Box<Fault>, PageRequest),
     /// The arena is exhausted.
     OutOfMemory,
+}
+
+/// Where neighbours of a span are looked at along with it.
+fn window(start: u64, end: u64) -> Option<VirtRange> {
+    if start >= end {
+        return None;
+    }
+    let low = start & !(WINDOW_BYTES - 1);
+    let high = end.saturating_add(WINDOW_BYTES - 1) & !(WINDOW_BYTES - 1);
+    VirtRange::new(VirtAddr::new(low), VirtAddr::new(high.min(TASK_SIZE)))
 }
 
 /// The rights that an access needs.

@@ -261,9 +261,7 @@ fn settle(memory: &Memory, keeper: Keeper) {
         }
     }
     space.flush_here(FlushKind::Forget, &others);
-    for (start, end) in others {
-        memory.fill(start, end);
-    }
+    memory.fill_all(&others);
 }
 
 /// The parts of a run of which the child's tables do not have the same frames, with at least its
