@@ -18,8 +18,8 @@ use crate::runs::{Backing, Run, Runs};
 use crate::space::{Shared, Unfilled, stub_run};
 use crate::stats::HostCounts;
 use crate::stub;
+use crate::sys::Gone;
 use crate::sys::descriptor::with_descriptor;
-use crate::sys::{Gone, Tid};
 use crate::watch::Watch;
 
 /// The most host areas a space may have before room is made for more; the host's own limit is
@@ -34,8 +34,6 @@ const STUB_STEP: u64 = 1 << 20;
 pub(crate) struct Held {
     /// Makes the host calls; none before the space has begun, and after its end.
     pub(crate) keeper: Option<Keeper>,
-    /// The keeper's number, also when it has been killed.
-    pub(crate) kept_by: Option<Tid>,
     /// What the host has mapped.
     pub(crate) runs: Runs,
     /// What calls name of it.

@@ -75,6 +75,9 @@ pub(crate) struct Space {
     /// Whose tables it caches.
     pub(crate) mm: OnceLock<Weak<Mm>>,
     pub(crate) held: Mutex<Held>,
+    /// The keeper's number, also when it has been killed. It can be had while somebody waits for the
+    /// keeper, which may wait for whoever asks.
+    kept_by: Mutex<Option<Tid>>,
 }
 
 impl Space {
@@ -85,6 +88,7 @@ impl Space {
             this: OnceLock::new(),
             mm: OnceLock::new(),
             held: Mutex::new(Held::default()),
+            kept_by: Mutex::new(None),
         });
         let _ = space.this.set(Arc::downgrade(&space));
         space
@@ -99,7 +103,7 @@ impl Space {
     pub(crate) fn begin(&self, keeper: Keeper, runs: Runs, stub: u64) {
         let mut held = self.held.lock();
         held.stub = stub;
-        held.kept_by = Some(keeper.tid());
+        *self.kept_by.lock() = Some(keeper.tid());
         held.keeper = Some(keeper);
         held.runs = runs;
         held.settle();
@@ -137,7 +141,7 @@ impl Space {
 
     /// Who makes its host calls.
     pub(crate) fn keeper(&self) -> Option<Tid> {
-        self.held.lock().kept_by
+        *self.kept_by.lock()
     }
 
     /// What the host has mapped now.
@@ -256,7 +260,7 @@ impl Space {
     pub(crate) fn end(&self) -> Option<Tid> {
         let mut held = self.held.lock();
         held.runs = Runs::default();
-        held.kept_by = None;
+        *self.kept_by.lock() = None;
         if let (Some(watcher), Some(watch)) = (&self.shared.watcher, held.watch.take()) {
             watcher.remove(&watch);
         }

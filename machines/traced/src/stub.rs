@@ -16,10 +16,10 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 /// Where the page of orders is, from the first page on.
 pub(crate) const ORDERS: u64 = PAGE_BYTES;
 
-/// Where what a keeper writes at each report is, of the stub at `stub`.
-pub(crate) const fn report_at(stub: u64) -> u64 {
-    const ONE: u64 = 8;
-    stub + ORDERS + ONE
+/// Where what a keeper writes at each report is, of the stub at `stub`: when all has gone as expected,
+/// and when not.
+pub(crate) const fn reports_at(stub: u64) -> [u64; 2] {
+    [stub + ORDERS + 0x8, stub + ORDERS + 0x10]
 }
 
 /// Where a keeper begins. At the start of the page is a `syscall` that programs' threads are lent.

@@ -84,7 +84,7 @@ pub(super) fn begin(thread: &Thread) -> Result<Next, Halt> {
     }
     let regs = ptrace::registers(thread.tid)?;
     let memory = thread.memory();
-    let asking = Filter::beside(&verdicts(), stub::report_at(memory.space.stub()));
+    let asking = Filter::beside(&verdicts(), stub::reports_at(memory.space.stub()));
     let room = asking.bytes_at(0).len() as u64;
     let at = regs.stack().saturating_sub(RED_ZONE + room) & !15;
     let program = asking.bytes_at(at);

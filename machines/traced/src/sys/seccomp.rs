@@ -208,18 +208,21 @@ impl Filter {
     }
 
     /// A filter beside another such one, which only asks about some calls more. It has no secrets: a
-    /// program may read it. `report_at` is what keepers write, which is no concern of it.
-    pub(crate) fn beside(verdicts: &[Verdict], report_at: u64) -> Self {
+    /// program may read it. `reports_at` is what keepers write, which is no concern of it.
+    pub(crate) fn beside(verdicts: &[Verdict], reports_at: [u64; 2]) -> Self {
         let pass = Verdict::Pass.action();
         let mut program = vec![
             load(ARCH_OFFSET),
             jump(libc::BPF_JEQ, ARCH_X86_64, 1, 0),
             answer(pass),
             load(NR_OFFSET),
-            jump(libc::BPF_JEQ, libc::SYS_write as u32, 0, 6),
+            jump(libc::BPF_JEQ, libc::SYS_write as u32, 0, 11),
         ];
-        program.extend(compare(report_at, (low(1), high(1)), 1));
-        program.extend([answer(pass), load(NR_OFFSET)]);
+        for report_at in reports_at {
+            program.extend(compare(report_at, (low(1), high(1)), 1));
+            program.push(answer(pass));
+        }
+        program.push(load(NR_OFFSET));
         let verdicts = verdicts.iter().copied().chain([Verdict::Pass]);
         let leaves = verdicts.map(Leaf::plain);
         look_up(leaves, &mut program);

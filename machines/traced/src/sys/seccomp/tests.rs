@@ -201,18 +201,16 @@ fn calls_are_asked_about_by_their_arguments() {
 /// What a program may read of a filter beside ours.
 #[test]
 fn a_filter_beside_has_no_secret_and_lets_keepers_report() {
-    let report_at = 0x1_1008;
+    let reports_at = [0x1_1008, 0x1_1010];
     let asks = vec![Verdict::Ask; NR_CALLS as usize];
-    let filter = Filter::beside(&asks, report_at);
+    let filter = Filter::beside(&asks, reports_at);
     let (pass, ask) = (Verdict::Pass.action(), Verdict::Ask.action());
     let write = libc::SYS_write as u32;
+    let answer = |at| asked(&filter, ARCH_X86_64, write, [1, at, 8, 0, 0, 0]);
+    assert_eq!(reports_at.map(answer), [pass, pass]);
     assert_eq!(
-        asked(&filter, ARCH_X86_64, write, [1, report_at, 8, 0, 0, 0]),
-        pass
-    );
-    assert_eq!(
-        asked(&filter, ARCH_X86_64, write, [1, report_at + 8, 8, 0, 0, 0]),
-        ask
+        [0x1_1018, 0x1_1000, 0x1_0000_0000 + 0x1_1008].map(answer),
+        [ask; 3]
     );
     assert_eq!(asked(&filter, ARCH_X86_64, 0, [0; 6]), ask);
     assert_eq!(asked(&filter, ARCH_X86_64, NR_CALLS, [0; 6]), pass);
