@@ -11,9 +11,9 @@ use super::table::Verb;
 use super::{Answer, Call, mem_file, stops};
 use crate::fault::signal_bit;
 use crate::halt::{Halt, Next};
-use crate::memory::Memory;
+use crate::memory::{Frozen, Memory, TASK_SIZE};
+use crate::memory::{Frozen, TASK_SIZE};
 use crate::sys::seccomp::Place;
-use crate::sys::{Tid, descriptor, ptrace};
 use crate::thread::{OnReturn, Phase, Resized, Thread};
 use crate::tree::Tree;
 use crate::{proc_text, ready};
@@ -203,6 +203,14 @@ pub(crate) fn on_resized(
     bytes: u64,
 ) -> Result<(), Halt> {
     let result = ptrace::registers(thread.tid)?.result();
+    if result >= 0 {
+        // What the host refuses behind the end of a file may be there now.
+        let others = tree.threads.values().map(Thread::memory);
+        let memories = others.chain([thread.memory()]);
+        for memory in memories.filter(|memory| memory.frozen.get() == Frozen::No) {
+            memory.space.open(0, TASK_SIZE);
+        }
+    }
     let number = match which {
         _ if result < 0 => return Ok(()),
         Resized::ByPath => {
