@@ -81,12 +81,12 @@ impl Held {
         for (start, end) in &spans {
             self.take_shut(*start, *end);
         }
-        let covering = spans.iter().map(|span| cover(span, prot));
+        let covering = spans.iter().flat_map(|span| cover(span, prot));
         let orders: Vec<Order> = low.iter().map(unmap).chain(covering).collect();
         let unexpected = self.make(&orders).unwrap_or_default();
         let mut late = Vec::new();
         for (nth, (start, end)) in spans.iter().enumerate() {
-            let is_covered = unexpected.iter().all(|u| u.nth != nth + low.len())
+            let is_covered = unexpected.iter().all(|u| u.nth != low.len() + 2 * nth)
                 && watch.descriptor().register(*start, *end).is_ok();
             late.push(match (is_covered, others) {
                 (true, Others::Rest) => continue,
@@ -198,12 +198,16 @@ fn unmap((start, end): &(u64, u64)) -> Order {
     Order::munmap(*start, *end)
 }
 
-/// The cover of a span.
-fn cover((start, end): &(u64, u64), prot: Prot) -> Order {
+/// The cover of a span: mapped, and left out of core dumps, which would look at each of its pages.
+fn cover((start, end): &Span, prot: Prot) -> [Order; 2] {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
-    let (bits, flags) = (host_bits(prot), flags as u64);
-    let arguments = [*start, end - start, bits, flags, u64::MAX, 0];
-    Order::new(libc::SYS_mmap, arguments).expecting(*start)
+    let (bits, flags, bytes) = (host_bits(prot), flags as u64, end - start);
+    let mapping = [*start, bytes, bits, flags, u64::MAX, 0];
+    let advice = [*start, bytes, libc::MADV_DONTDUMP as u64, 0, 0, 0];
+    [
+        Order::new(libc::SYS_mmap, mapping).expecting(*start),
+        Order::new(libc::SYS_madvise, advice),
+    ]
 }
 
 /// What of some spans is not covered, and what is.
