@@ -73,6 +73,8 @@ pub enum FirstWrite {
     Reuse,
     /// Copy it (`wp_page_copy`).
     Copy,
+    /// Copy it from its object, whose page may be mapped or not (`wp_page_copy`, `do_cow_fault`).
+    FromObject,
 }
 
 /// The figures of a space.
@@ -178,10 +180,10 @@ impl Mm {
 }
 
 impl Mm {
-    /// The private pages in `range` that are mapped, may be written, and would fault at their first
-    /// write, lowest first, for a machine that would rather take some such faults at once. A page of
-    /// an object is not among them: until it is written, the program sees what becomes of the
-    /// object. As with [`Mm::translations`], nothing is locked: what is said of a page was so at some
+    /// The private pages in `range` that are mapped or of an object, may be written, and would fault
+    /// at their first write, lowest first, for a machine that would rather take some such faults at
+    /// once. Of a page of an object the program sees what becomes of it until it is written: who
+    /// writes to it sooner must know that nothing will. As with [`Mm::translations`], nothing is locked: what is said of a page was so at some
     /// moment.
     pub fn first_writes(&self, range: VirtRange, mut found: impl FnMut(VirtAddr, FirstWrite)) {
         let areas = self.mmap_lock().snapshot();
@@ -196,7 +198,13 @@ impl Mm {
             }
             for at in part.page_addrs() {
                 let entry = self.table().slot(at, &pin).map(|slot| slot.snapshot());
-                if let Some(what) = entry.and_then(|entry| self.first_write(entry)) {
+                let what = match entry {
+                    Some(entry) if !entry.is_none() => self.first_write(entry),
+                    _ => Some(FirstWrite::FromObject),
+                };
+                let is_there =
+                    |what: &FirstWrite| *what != FirstWrite::FromObject || area.file.is_some();
+                if let Some(what) = what.filter(is_there) {
                     found(at, what);
                 }
             }
@@ -208,10 +216,10 @@ impl Mm {
         if entry.is_writable() || leaf.flags.contains(EntryFlags::SPECIAL) {
             return None;
         }
-        let folio = self
-            .arena()
-            .record(leaf.pfn)
-            .filter(|folio| folio.is_anon())?;
+        let record = self.arena().record(leaf.pfn);
+        let Some(folio) = record.filter(|folio| folio.is_anon()) else {
+            return Some(FirstWrite::FromObject);
+        };
         let is_alone = folio.has(FolioFlags::ANON_EXCLUSIVE) || folio.ref_count() == 1;
         Some(if is_alone {
             FirstWrite::Reuse

@@ -3,13 +3,15 @@
 //! A stop costs as much as copying several pages. So when a program writes to a private page that it
 //! shares with a child or a parent, the neighbours whose first write would only make them writable
 //! are made so at once, and the nearest ones that would have to be copied are copied: to frames that
-//! lie as the pages do, so that the host sees one run.
+//! lie as the pages do, so that the host sees one run. Likewise with the data of a program or a library,
+//! which its loader writes page by page: it is copied from the file before it is written, since nobody
+//! changes a file that runs.
 
-use addr::{Access, Order, PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
+use addr::{Access, Order, PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange, VmFlags};
 use frame::Block;
 use machine::{FaultInfo, Mode};
 use mm::FirstWrite;
-use mm::fault::Fault;
+use mm::fault::{Attempt, Fault, attempt};
 
 use crate::memory::{Memory, Served, TASK_SIZE};
 
@@ -18,6 +20,9 @@ const REUSE_PAGES: u64 = 16;
 
 /// The aligned block in which they are copied: what a fork costs beyond what changes.
 const COPY_PAGES: u64 = 8;
+
+/// The aligned block in which those of a program's or a library's data are copied from its file.
+const FROM_FILE_PAGES: u64 = 16;
 
 /// The block of `pages` pages around an address.
 fn block(address: VirtAddr, pages: u64) -> Option<VirtRange> {
@@ -40,21 +45,33 @@ struct Around {
 impl Around {
     /// `None` where the page that faulted is not one to be reused or copied.
     fn of(memory: &Memory, fault: VirtAddr) -> Option<Self> {
-        let (whole, copies) = (block(fault, REUSE_PAGES)?, block(fault, COPY_PAGES)?);
         let mut pages = Vec::new();
-        memory.mm.first_writes(whole, |page, what| {
-            if what == FirstWrite::Reuse || copies.contains(page) {
-                pages.push((page, what));
-            }
-        });
+        let whole = block(fault, REUSE_PAGES.max(FROM_FILE_PAGES))?;
+        memory
+            .mm
+            .first_writes(whole, |page, what| pages.push((page, what)));
         let at = pages
             .iter()
             .position(|(page, _)| *page == fault.align_down())?;
         let (_, own) = pages.remove(at);
+        let nr_copied = match own {
+            FirstWrite::FromObject => FROM_FILE_PAGES,
+            FirstWrite::Reuse | FirstWrite::Copy => COPY_PAGES,
+        };
+        let (reuses, copies) = (block(fault, REUSE_PAGES)?, block(fault, nr_copied)?);
+        let data = match own {
+            FirstWrite::FromObject => Some(memory.data_of_program(fault)?),
+            FirstWrite::Reuse | FirstWrite::Copy => None,
+        };
+        pages.retain(|(page, what)| match what {
+            FirstWrite::Reuse => data.is_none() && reuses.contains(*page),
+            FirstWrite::Copy => data.is_none() && copies.contains(*page),
+            FirstWrite::FromObject => data.is_some_and(|data| data.contains(*page)),
+        });
         let arena = memory.mm.arena();
         let frames = match own {
-            FirstWrite::Copy => Order::covering(COPY_PAGES).and_then(|order| arena.reserve(order)),
             FirstWrite::Reuse => None,
+            _ => Order::covering(nr_copied).and_then(|order| arena.reserve(order)),
         };
         Some(Self {
             own,
@@ -68,7 +85,7 @@ impl Around {
     fn fault(&self, memory: &Memory, info: &FaultInfo, what: FirstWrite) -> Fault {
         let fault = Fault::new(memory.shared(), info);
         match &self.frames {
-            Some(block) if what == FirstWrite::Copy => {
+            Some(block) if what != FirstWrite::Reuse => {
                 let nth = info.addr.offset_from(self.copies.start()) >> PAGE_SHIFT;
                 fault.with_frame(block, nth)
             }
@@ -78,6 +95,19 @@ impl Around {
 }
 
 impl Memory {
+    /// The area of an address, if it is private data of a file that is also mapped as code: nobody
+    /// changes that while it runs.
+    pub(crate) fn data_of_program(&self, address: VirtAddr) -> Option<VirtRange> {
+        let areas = self.mm.mmap_lock().snapshot();
+        let area = areas.find(address)?;
+        let file = area.file.as_ref()?;
+        let is_code = areas.iter().any(|other| {
+            let own = other.file.as_ref();
+            other.flags().contains(VmFlags::EXEC) && own.is_some_and(|own| own.same_inode(file))
+        });
+        is_code.then_some(area.range)
+    }
+
     /// Serves a write, and first writes around it.
     pub(crate) fn serve_write(&self, info: &FaultInfo) -> Served {
         let Some(around) = Around::of(self, info.addr) else {
@@ -91,10 +121,15 @@ impl Memory {
         let (mut low, mut high) = (page, page);
         for (at, what) in &around.pages {
             let write = FaultInfo::forbidden(*at, Access::Write, Mode::User);
-            if !matches!(
-                self.go_on(around.fault(self, &write, *what)),
-                Served::Yes(_)
-            ) {
+            let fault = around.fault(self, &write, *what);
+            let is_served = match what {
+                FirstWrite::FromObject => {
+                    // Only what is at hand.
+                    matches!(attempt(fault.as_neighbour()), Attempt::Handled(_))
+                }
+                _ => matches!(self.go_on(fault), Served::Yes(_)),
+            };
+            if !is_served {
                 break;
             }
             (low, high) = (low.min(*at), high.max(*at));

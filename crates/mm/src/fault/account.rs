@@ -8,7 +8,7 @@
 use addr::FaultFlags;
 
 use super::outcome::{Cause, Done, FaultError, Handled};
-use super::request::FaultRequest;
+use super::request::{Counted, FaultRequest};
 use crate::accounts::{FaultEvent, FaultKind, Waited};
 use crate::mm::Mm;
 
@@ -21,6 +21,16 @@ pub(super) fn served(mm: &Mm, request: &FaultRequest, done: Done) -> Handled {
     } else {
         request.waited
     };
+    if request.counted == Counted::AsNeighbour {
+        let is_mapped = done.kind != FaultKind::Spurious;
+        mm.rss()
+            .count_event(FaultEvent::AroundHit, u64::from(is_mapped));
+        return Handled {
+            kind: done.kind,
+            waited,
+            attempts: request.attempts,
+        };
+    }
     mm.rss().count_fault(done.kind);
     if waited == Waited::ForData {
         mm.rss().count_event(FaultEvent::Major, 1);
@@ -39,6 +49,7 @@ pub(super) fn served(mm: &Mm, request: &FaultRequest, done: Done) -> Handled {
 /// one that does not allow it, never came to `handle_mm_fault`, and is none by the kernel's count.
 pub(super) fn failed(mm: &Mm, request: &FaultRequest, cause: Cause) -> FaultError {
     match cause {
+        _ if request.counted == Counted::AsNeighbour => {}
         Cause::NoArea | Cause::Denied | Cause::Key { .. } => {
             mm.rss().count_event(FaultEvent::Denied, 1);
         }

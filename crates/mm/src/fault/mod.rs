@@ -34,6 +34,7 @@ use vma_locked::VmaLocked;
 pub use build::{HasMmu, NoMmuBuild, ThisBuild, handle_mm_fault};
 pub use outcome::{Cause, FaultError, Handled};
 pub(crate) use pte_locked::{initial_rights, maybe_mkwrite};
+use request::Counted;
 pub(crate) use request::FaultRequest;
 pub use trace::{FaultTrace, TraceStep};
 
@@ -95,6 +96,14 @@ impl Fault {
             let reserve = self.request.reserve.get_or_insert_default();
             reserve.frame = Some(frame);
         }
+        self
+    }
+
+    /// Nobody has touched the page yet: it is taken along with another, for machines on which a fault
+    /// costs more than a page. Counted as fault-around, and not at all if it comes to nothing.
+    #[must_use]
+    pub fn as_neighbour(mut self) -> Self {
+        self.request.counted = Counted::AsNeighbour;
         self
     }
 

@@ -46,8 +46,19 @@ pub(crate) struct FaultRequest {
     pub(crate) area: VmFlags,
     /// Who is charged with it.
     pub(crate) task: Option<Arc<TaskFaults>>,
+    /// As what it is counted.
+    pub(crate) counted: Counted,
     /// Where its steps are noted, if anyone wants to know.
     pub(crate) trace: Option<Box<FaultTrace>>,
+}
+
+/// As what a fault is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// As itself.
+    AsFault,
+    /// As a neighbour of another.
+    AsNeighbour,
 }
 
 /// Whether a fault has asked for a reserve. It asks once.
@@ -105,6 +116,7 @@ impl FaultRequest {
             has_reserve: Asked::No,
             area: VmFlags::NONE,
             task: None,
+            counted: Counted::AsFault,
             trace: None,
         }
     }
