@@ -19,7 +19,7 @@ use mm::{
 use object::InodeId;
 use object::device::HostFile;
 
-use crate::files::{Files, Mappable, Opener};
+use crate::files::{Files, Mappable, Opener, inode_of};
 use crate::host_maps::{self, HostArea};
 use crate::keeper::{Keeper, Workshop};
 use crate::memory::{Memory, TASK_SIZE};
@@ -103,7 +103,13 @@ pub(crate) fn adopt(
     let memory = Memory::new(mm, space);
     // The program is about to read its stack, and /proc/PID/cmdline wants the host to have it.
     let env_end = memory.mm.image().env_end.as_u64();
-    memory.fill(regs.stack(), env_end.max(regs.stack() + 1));
+    let mut spans = vec![(regs.stack(), env_end.max(regs.stack() + 1))];
+    if memory.space.is_watched()
+        && let Ok(program) = std::fs::metadata(format!("/proc/{tid}/exe"))
+    {
+        spans.extend(memory.begin_habits(inode_of(&program)));
+    }
+    memory.fill_all(spans);
     Ok(memory)
 }
 

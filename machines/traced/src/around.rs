@@ -113,18 +113,34 @@ impl Memory {
         let Some(around) = Around::of(self, info.addr) else {
             return self.serve(info);
         };
-        let page = info.addr.align_down();
         let served = self.go_on(around.fault(self, info, around.own));
-        if !matches!(served, Served::Yes(_)) {
-            return served;
+        if matches!(served, Served::Yes(_)) {
+            let (start, end) = self.write_around(&around, info.addr);
+            self.fill(start, end);
         }
+        served
+    }
+
+    /// Writes to private data of a program that has not been written, and around it, as far as its
+    /// file has that at hand: what is to be filled.
+    pub(crate) fn write_at_hand(&self, info: &FaultInfo) -> Option<(u64, u64)> {
+        let around = Around::of(self, info.addr)?;
+        let fault = around.fault(self, info, around.own).as_neighbour();
+        let is_served =
+            around.own == FirstWrite::FromObject && matches!(attempt(fault), Attempt::Handled(_));
+        is_served.then(|| self.write_around(&around, info.addr))
+    }
+
+    /// The first writes around one: the span that all lie in.
+    fn write_around(&self, around: &Around, address: VirtAddr) -> (u64, u64) {
+        let page = address.align_down();
         let (mut low, mut high) = (page, page);
         for (at, what) in &around.pages {
             let write = FaultInfo::forbidden(*at, Access::Write, Mode::User);
             let fault = around.fault(self, &write, *what);
             let is_served = match what {
+                // Only what is at hand.
                 FirstWrite::FromObject => {
-                    // Only what is at hand.
                     matches!(attempt(fault.as_neighbour()), Attempt::Handled(_))
                 }
                 _ => matches!(self.go_on(fault), Served::Yes(_)),
@@ -134,7 +150,6 @@ impl Memory {
             }
             (low, high) = (low.min(*at), high.max(*at));
         }
-        self.fill(low.as_u64(), high.as_u64() + PAGE_SIZE);
-        served
+        (low.as_u64(), high.as_u64() + PAGE_SIZE)
     }
 }

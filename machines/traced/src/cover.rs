@@ -115,18 +115,24 @@ impl Held {
             && self.shut.range(run.start..run.end).next().is_none()
     }
 
-    /// Lets writes to a run that was just mapped wait.
-    pub(crate) fn let_writes_wait(&mut self, run: &Run) {
-        let Some(watch) = self.watch.clone().filter(|_| can_wait(run)) else {
+    /// Lets writes to what was just mapped and may not be written wait.
+    pub(crate) fn let_writes_wait(&mut self, runs: &[Run]) {
+        let Some(watch) = self.watch.clone() else {
             return;
         };
-        let (descriptor, bytes) = (watch.descriptor(), run.end - run.start);
-        let protected = descriptor.register(run.start, run.end).is_ok()
-            && descriptor.write_protect(run.start, run.end).is_ok();
-        if protected {
-            let bits = host_bits(run.prot | Prot::WRITE);
-            let _ = self.call(libc::SYS_mprotect, [run.start, bytes, bits, 0, 0, 0]);
+        let mut orders = Vec::new();
+        let is_meant = |run: &&Run| !run.prot.contains(Prot::WRITE) && can_wait(run);
+        for run in runs.iter().filter(is_meant) {
+            let (descriptor, bytes) = (watch.descriptor(), run.end - run.start);
+            let protected = descriptor.register(run.start, run.end).is_ok()
+                && descriptor.write_protect(run.start, run.end).is_ok();
+            if protected {
+                let bits = host_bits(run.prot | Prot::WRITE);
+                let arguments = [run.start, bytes, bits, 0, 0, 0];
+                orders.push(Order::new(libc::SYS_mprotect, arguments));
+            }
         }
+        let _ = self.make(&orders);
     }
 
     /// Takes the right to write from what is filled between two addresses: writes wait from now on.

@@ -11,116 +11,69 @@ use crate::space::{Space, Unfilled, around};
 use crate::stub;
 
 impl Space {
-    /// Fills the runs of `window`, as the tables of `mm` have them, that have a page in `[start, end)`.
+    /// Fills the runs of `windows`, as the tables of `mm` have them, that have a page in one of `spans`,
+    /// which are in order and apart. What the host holds stays locked from the look at the tables
+    /// until all is mapped: what is taken out of them meanwhile is forgotten afterwards.
     pub(crate) fn fill(
         &self,
         mm: &Mm,
-        window: VirtRange,
-        span: (u64, u64),
-    ) -> Result<(), Unfilled> {
-        self.fill_all(mm, &[(window, span)])
-    }
-
-    /// The same for several spans, in the order of their addresses. What the host holds stays locked
-    /// from the look at the tables until all is mapped: what is taken out of them meanwhile is
-    /// forgotten afterwards.
-    pub(crate) fn fill_all(
-        &self,
-        mm: &Mm,
-        wanted: &[(VirtRange, (u64, u64))],
+        windows: &[VirtRange],
+        spans: &[(u64, u64)],
     ) -> Result<(), Unfilled> {
         let mut held = self.changing();
         let mut runs = Vec::new();
-        for (window, (start, end)) in wanted {
+        for window in windows {
             mm.translations(*window, |run| {
-                let (first, behind) = (run.range.start().as_u64(), run.range.end().as_u64());
-                if first < *end && behind > *start {
+                let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
+                let next = spans.partition_point(|span| span.1 <= start);
+                if spans.get(next).is_some_and(|span| span.0 < end) {
                     runs.push(run);
                 }
             });
         }
-        let mut soon = Vec::new();
+        let mut parts = Vec::new();
         for run in &runs {
-            self.fill_run(&mut held, mm, (run, &mut soon))?;
+            missing_parts(&held, mm, run, &mut parts);
         }
-        held.map(&soon)
+        self.fill_parts(&mut held, &parts)
     }
 
-    fn fill_run(
-        &self,
-        held: &mut Held,
-        mm: &Mm,
-        (run, soon): (&mm::Run, &mut Vec<Run>),
-    ) -> Result<(), Unfilled> {
-        let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
-        let refused = held.runs.refused(start, end, run.prot);
-        let is_complete = held.watch.is_none() || held.unwritten == Unwritten::Mapped;
-        let is_always_there = is_complete || !matches!(run.target, Target::Device(_));
-        for part in refused.into_iter().filter_map(|span| part_of(run, span)) {
-            if is_always_there {
-                self.fill_soon(held, &part, soon)?;
-                continue;
-            }
-            // Such a page of a file is there when it can be written, and not before.
-            let areas = mm.mmap_lock().snapshot();
-            for area in areas.range(part.range) {
-                let is_complete =
-                    part.prot.contains(Prot::WRITE) || !area.flags().contains(VmFlags::WRITE);
-                let span = (area.range.start().as_u64(), area.range.end().as_u64());
-                if is_complete && let Some(part) = part_of(&part, span) {
-                    self.fill_soon(held, &part, soon)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts memory that has nothing of ours in its way with what is mapped soon, by one look of the
-    /// keeper at its orders; anything else is mapped at once, behind that.
-    fn fill_soon(
-        &self,
-        held: &mut Held,
-        run: &mm::Run,
-        soon: &mut Vec<Run>,
-    ) -> Result<(), Unfilled> {
-        let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
-        let has_room = held.runs.len() + soon.len() < held.nr_runs_max();
-        let in_the_way = |run: Run| run.backing == Backing::Host;
-        let Target::Arena(pfn) = run.target else {
-            held.map(&std::mem::take(soon))?;
-            return self.fill_part(held, run);
+    pub(crate) fn fill_parts(&self, held: &mut Held, parts: &[mm::Run]) -> Result<(), Unfilled> {
+        let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+            return Ok(());
         };
-        if !has_room || held.runs.within(start, end).any(in_the_way) {
-            held.map(&std::mem::take(soon))?;
-            return self.fill_part(held, run);
-        }
-        // Two spans may be of one run.
-        let from = soon.last().map_or(start, |last| last.end.max(start));
-        if from < end {
-            held.counts.nr_fills += 1;
-            soon.push(Run {
-                start: from,
-                end,
-                prot: run.prot,
-                backing: Backing::Arena(pfn.phys_addr() + (from - start)),
-            });
-        }
-        Ok(())
-    }
-
-    pub(crate) fn fill_part(&self, held: &mut Held, run: &mm::Run) -> Result<(), Unfilled> {
-        let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
-        if held.stub < end && start < held.stub + stub::BYTES {
+        let is_in_the_way = |held: &Held, run: &mm::Run| {
+            let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
+            held.stub < end && start < held.stub + stub::BYTES
+        };
+        while parts.iter().any(|part| is_in_the_way(held, part)) {
             held.move_stub()?;
         }
-        if held.runs.len() >= held.nr_runs_max() {
+        if held.runs.len() + parts.len() > held.nr_runs_max() {
+            let (start, end) = (first.range.start().as_u64(), last.range.end().as_u64());
             held.make_room(around(start, end));
         }
-        held.counts.nr_fills += 1;
-        self.map_over(held, run)
+        held.counts.nr_fills += parts.len() as u64;
+        let filled = self.map_over(held, parts);
+        if filled == Err(Unfilled::NoSuchPage) && parts.len() > 1 {
+            // The keeper may have no room for so many files at once.
+            let each = parts.iter().map(|part| self.map_over(held, &[*part]));
+            return each.fold(Ok(()), Result::and);
+        }
+        filled
     }
 
-    pub(crate) fn map_over(&self, held: &mut Held, run: &mm::Run) -> Result<(), Unfilled> {
+    /// Maps all of `parts` that can be mapped.
+    pub(crate) fn map_over(&self, held: &mut Held, parts: &[mm::Run]) -> Result<(), Unfilled> {
+        let (mut runs, mut backed) = (Vec::new(), Ok(()));
+        for part in parts {
+            backed = backed.and(self.back(held, part, &mut runs));
+        }
+        backed.and(held.map(&runs))
+    }
+
+    /// What a run is mapped from.
+    fn back(&self, held: &mut Held, run: &mm::Run, runs: &mut Vec<Run>) -> Result<(), Unfilled> {
         let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
         let is_host = |run: Run| run.backing == Backing::Host;
         if held.runs.within(start, end).any(is_host) {
@@ -133,16 +86,39 @@ impl Space {
                 _ => end,
             };
             let backing = held.backing(&self.shared, (from, run.target), prot)?;
-            let part = Run {
+            runs.push(Run {
                 start: from,
                 end: next,
                 prot,
                 backing,
-            };
-            held.map(&[part])?;
+            });
             from = next;
         }
         Ok(())
+    }
+}
+
+/// What of a run the host would have to map first.
+fn missing_parts(held: &Held, mm: &Mm, run: &mm::Run, parts: &mut Vec<mm::Run>) {
+    let (start, end) = (run.range.start().as_u64(), run.range.end().as_u64());
+    let refused = held.runs.refused(start, end, run.prot);
+    let is_complete = held.watch.is_none() || held.unwritten == Unwritten::Mapped;
+    let is_always_there = is_complete || !matches!(run.target, Target::Device(_));
+    for part in refused.into_iter().filter_map(|span| part_of(run, span)) {
+        if is_always_there {
+            parts.push(part);
+            continue;
+        }
+        // Such a page of a file is there when it can be written, and not before.
+        let areas = mm.mmap_lock().snapshot();
+        for area in areas.range(part.range) {
+            let is_complete =
+                part.prot.contains(Prot::WRITE) || !area.flags().contains(VmFlags::WRITE);
+            let span = (area.range.start().as_u64(), area.range.end().as_u64());
+            if is_complete {
+                parts.extend(part_of(&part, span));
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use object::InodeId;
 use object::device::HostRights;
 
 use crate::cover::{Others, Unwritten};
+use crate::habits::Own;
 use crate::in_flight::InFlight;
 use crate::keeper::{Keeper, ZEROES_BYTES};
 use crate::memory::TASK_SIZE;
@@ -51,6 +52,8 @@ pub(crate) struct Held {
     pub(crate) watch: Option<Arc<Watch>>,
     /// What becomes of pages of files that a program may write and has only read.
     pub(crate) unwritten: Unwritten,
+    /// Whose habits are taken up in the space, and with which files they have been.
+    pub(crate) habits: Own,
     /// The pages at which the host refuses what our tables do.
     pub(crate) shut: BTreeSet<u64>,
     /// While nobody runs in the space: what the host has to forget before somebody does.
@@ -98,9 +101,9 @@ impl Held {
         unexpected
     }
 
-    /// Lets the keeper map runs that do not overlap, and notes those that it could.
+    /// Lets the keeper map runs, all that it can, and notes them.
     pub(crate) fn map(&mut self, runs: &[Run]) -> Result<(), Unfilled> {
-        let (mut mapped, mut orders) = (Vec::new(), Vec::new());
+        let (mut wanted, mut orders, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
         for run in runs {
             if self.is_only_protected(run)
                 && let Some(watch) = &self.watch
@@ -109,35 +112,33 @@ impl Held {
                 self.runs.insert(*run);
                 continue;
             }
-            orders.push(self.mapping(run)?);
-            mapped.push(*run);
-        }
-        if orders.is_empty() {
-            return Ok(());
+            match self.order_to_map(run) {
+                Ok(order) => {
+                    wanted.push(*run);
+                    orders.push(order);
+                }
+                Err(unfilled) => outcome = outcome.and(Err(unfilled)),
+            }
         }
         let unexpected = self.make(&orders).map_err(|Gone| Unfilled::Dead)?;
-        let mut outcome = Ok(());
-        for (nth, run) in mapped.iter().enumerate() {
-            if let Some(unexpected) = unexpected.iter().find(|other| other.nth == nth) {
-                self.runs.remove(run.start, run.end);
-                self.in_flight.disturb(run.start, run.end);
-                outcome = Err(Unfilled::Refused(unexpected.errno()));
-                continue;
-            }
+        for unexpected in unexpected.iter().rev() {
+            let run = wanted.remove(unexpected.nth);
+            self.runs.remove(run.start, run.end);
+            self.in_flight.disturb(run.start, run.end);
+            outcome = Err(Unfilled::Refused(unexpected.errno()));
+        }
+        for run in &wanted {
             self.runs.insert(*run);
             self.take_shut(run.start, run.end);
-            if !run.prot.contains(Prot::WRITE) {
-                self.let_writes_wait(run);
-            }
         }
+        self.let_writes_wait(&wanted);
         if self.runs.take_has_lost_file() || outcome.is_err() {
             self.close_unused();
         }
         outcome
     }
 
-    /// What maps a run.
-    fn mapping(&self, run: &Run) -> Result<Order, Unfilled> {
+    fn order_to_map(&self, run: &Run) -> Result<Order, Unfilled> {
         let (descriptor, offset) = match run.backing {
             Backing::Arena(offset) => (self.keeper.as_ref().ok_or(Unfilled::Dead)?.arena(), offset),
             Backing::File(called, offset) => {
@@ -152,14 +153,8 @@ impl Held {
             _ => 0,
         };
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED | populate) as u64;
-        let arguments = [
-            run.start,
-            run.end - run.start,
-            host_bits(run.prot),
-            flags,
-            u64::from(descriptor),
-            offset,
-        ];
+        let (bytes, bits) = (run.end - run.start, host_bits(run.prot));
+        let arguments = [run.start, bytes, bits, flags, u64::from(descriptor), offset];
         Ok(Order::new(libc::SYS_mmap, arguments).expecting(run.start))
     }
 

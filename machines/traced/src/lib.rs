@@ -16,6 +16,7 @@
 //! | `watch`, `cover` | accesses that wait: who serves them, and what they meet where nothing is filled |
 //! | `fault`, `decode` | a fault that is a signal |
 //! | `memory`, `around`, `fill` | a page fault, from our tables to the filled run |
+//! | `habits` | what programs touched when they ran before |
 //! | `calls/` | system calls: a table of what each names, and those that Recto performs |
 //! | `ready` | what calls name, made ready where no access of the kernel can wait |
 //! | `calls/stops` | programs that have to stop at such calls although their accesses can wait |
@@ -52,6 +53,7 @@ mod faults;
 mod files;
 mod fill;
 mod give_back;
+mod habits;
 mod halt;
 mod held;
 mod host_maps;

@@ -246,28 +246,22 @@ impl Memory {
 
     /// Fills what our tables say of `[start, end)`, and of neighbours that continue it.
     pub(crate) fn fill(&self, start: u64, end: u64) {
-        let Some(window) = window(start, end) else {
-            return;
-        };
-        let filled = self.space.fill(&self.mm, window, (start, end));
-        if filled == Err(Unfilled::Refused(libc::ENOMEM)) {
-            // Too many host areas. What is missing is filled when it is touched.
-            self.space.make_room(start, end);
-            let _ = self.space.fill(&self.mm, window, (start, end));
-        }
+        self.fill_all(vec![(start, end)]);
     }
 
-    /// The same for several spans, in the order of their addresses.
-    pub(crate) fn fill_all(&self, spans: &[(u64, u64)]) {
-        let windows = spans
-            .iter()
-            .filter_map(|(start, end)| Some((window(*start, *end)?, (*start, *end))));
-        let windows: Vec<_> = windows.collect();
-        if self.space.fill_all(&self.mm, &windows).is_err() {
-            // One of them may have been in the way of the others.
-            for (start, end) in spans {
-                self.fill(*start, *end);
-            }
+    /// The same for several spans at once.
+    pub(crate) fn fill_all(&self, mut spans: Vec<(u64, u64)>) {
+        spans.retain(|(start, end)| start < end);
+        spans.sort_unstable();
+        let (spans, windows) = (joined(&spans), windows(&spans));
+        let (Some((start, _)), Some((_, end))) = (spans.first(), spans.last()) else {
+            return;
+        };
+        let filled = self.space.fill(&self.mm, &windows, &spans);
+        if filled == Err(Unfilled::Refused(libc::ENOMEM)) {
+            // Too many host areas. What is missing is filled when it is touched.
+            self.space.make_room(*start, *end);
+            let _ = self.space.fill(&self.mm, &windows, &spans);
         }
     }
 
@@ -282,6 +276,30 @@ impl Memory {
     }
 }
 
+/// Spans in order, without those that meet.
+fn joined(spans: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in spans {
+        match joined.last_mut() {
+            Some(last) if *start <= last.1 => last.1 = last.1.max(*end),
+            _ => joined.push((*start, *end)),
+        }
+    }
+    joined
+}
+
+/// The windows around spans in order.
+fn windows(spans: &[(u64, u64)]) -> Vec<VirtRange> {
+    let around = |(start, end): &(u64, u64)| {
+        let low = start & !(WINDOW_BYTES - 1);
+        let high = end.saturating_add(WINDOW_BYTES - 1) & !(WINDOW_BYTES - 1);
+        (low, high.min(TASK_SIZE))
+    };
+    let around: Vec<(u64, u64)> = spans.iter().map(around).collect();
+    let range = |(low, high)| VirtRange::new(VirtAddr::new(low), VirtAddr::new(high));
+    joined(&around).into_iter().filter_map(range).collect()
+}
+
 /// Why something is not ready yet.
 #[derive(Debug)]
 pub(crate) enum Pending {
@@ -289,16 +307,6 @@ pub(crate) enum Pending {
     Wait(Box<Fault>, PageRequest),
     /// The arena is exhausted.
     OutOfMemory,
-}
-
-/// Where neighbours of a span are looked at along with it.
-fn window(start: u64, end: u64) -> Option<VirtRange> {
-    if start >= end {
-        return None;
-    }
-    let low = start & !(WINDOW_BYTES - 1);
-    let high = end.saturating_add(WINDOW_BYTES - 1) & !(WINDOW_BYTES - 1);
-    VirtRange::new(VirtAddr::new(low), VirtAddr::new(high.min(TASK_SIZE)))
 }
 
 /// The rights that an access needs.

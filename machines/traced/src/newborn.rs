@@ -261,7 +261,7 @@ fn settle(memory: &Memory, keeper: Keeper) {
         }
     }
     space.flush_here(FlushKind::Forget, &others);
-    memory.fill_all(&others);
+    memory.fill_all(others);
 }
 
 /// The parts of a run of which the child's tables do not have the same frames, with at least its

@@ -275,6 +275,7 @@ fn start(
         errands: Errands::new(Arc::clone(bell)),
         disturbed: AtomicBool::new(false),
         readers: Readers::default(),
+        habits: sync::Mutex::default(),
         watcher,
     });
     let materials = Materials {

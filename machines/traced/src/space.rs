@@ -15,6 +15,7 @@ use object::device::DeviceSpace;
 use sync::{Mutex, MutexGuard};
 
 use crate::errands::{Errand, Errands};
+use crate::habits::Habits;
 use crate::held::Held;
 use crate::in_flight::Named;
 use crate::keeper::{Keeper, Workshop};
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) disturbed: AtomicBool,
     /// What keepers have open of files to read them.
     pub(crate) readers: Readers,
+    /// What its programs touched so far.
+    pub(crate) habits: Mutex<Habits>,
     /// Who serves accesses that wait, if the host lets them.
     pub(crate) watcher: Option<Watcher>,
 }
@@ -113,13 +116,13 @@ impl Space {
     /// to be forgotten before it has one, it then owes.
     pub(crate) fn inherit(&self, parent: &Self) {
         let (runs, stub) = (parent.runs(), parent.stub());
-        let (next_file, watch, shut, unwritten) = {
+        let (next_file, watch, inherited) = {
             let held = parent.held.lock();
-            let watch = held.watch.clone();
-            (held.next_file, watch, held.shut.clone(), held.unwritten)
+            let inherited = (held.shut.clone(), held.unwritten, held.habits.clone());
+            (held.next_file, held.watch.clone(), inherited)
         };
         let mut held = self.held.lock();
-        (held.shut, held.unwritten) = (shut, unwritten);
+        (held.shut, held.unwritten, held.habits) = inherited;
         if let (Some(watcher), Some(born)) =
             (&self.shared.watcher, watch.and_then(|w| w.take_born()))
         {
@@ -290,7 +293,7 @@ impl Space {
                 let (first, last) = (run.range.start().as_u64(), run.range.end().as_u64());
                 held.forget_soon(from, first);
                 from = first;
-                if self.map_over(held, &run).is_ok() {
+                if self.map_over(held, &[run]).is_ok() {
                     from = last;
                 }
             }
@@ -415,7 +418,7 @@ impl Mmu for Space {
             target: target_of(new),
             prot: new.prot,
         };
-        if self.fill_part(&mut held, &run).is_err() {
+        if self.fill_parts(&mut held, &[run]).is_err() {
             held.forget(start, range.end().as_u64());
         }
     }

@@ -247,22 +247,33 @@ fn serve(
         Access::Write => memory.serve_write(&info),
         Access::Read | Access::Execute => memory.serve(&info),
     };
-    let in_core = began.elapsed();
     let kind = match &served {
         Served::Yes(kind) => Some(*kind),
         _ => None,
     };
-    if let Some(waiting_for) = finish(&memory, watch, waiting.address, served) {
+    let mut spans = match &served {
+        Served::Yes(_) => memory.touched(waiting.address, access),
+        _ => Vec::new(),
+    };
+    let in_core = began.elapsed();
+    spans.push((waiting.address, waiting.address.saturating_add(1)));
+    if let Some(waiting_for) = finish(&memory, watch, (waiting.address, spans), served) {
         hand_over(&memory, watch, waiting.address, waiting_for, workers);
     }
     space.count_waited(in_core, began.elapsed());
     kind
 }
 
-/// Does what comes of a fault; what it has to wait for, if it does. Nobody forks the memory meanwhile.
-fn finish(memory: &Memory, watch: &Watch, address: u64, served: Served) -> Option<Needed> {
+/// Does what comes of a fault at `address`, for which `spans` are to be filled; what it has to wait for,
+/// if it does. Nobody forks the memory meanwhile.
+fn finish(
+    memory: &Memory,
+    watch: &Watch,
+    (address, spans): (u64, Vec<(u64, u64)>),
+    served: Served,
+) -> Option<Needed> {
     match served {
-        Served::Yes(_) => memory.fill(address, address.saturating_add(1)),
+        Served::Yes(_) => memory.fill_all(spans),
         Served::No(error) if matches!(error.cause, Denial::OutOfMemory) => {
             let space = Arc::clone(&memory.space);
             memory.space.post(Errand::OutOfMemory { space });
@@ -307,7 +318,8 @@ fn go_on(space: &Arc<Space>, address: u64, (mut fault, mut request): Needed) {
             // Beside a fork nothing may be filled: the access is made again afterwards.
             return watch.wake(address);
         }
-        match finish(&memory, &watch, address, served) {
+        let spans = vec![(address, address.saturating_add(1))];
+        match finish(&memory, &watch, (address, spans), served) {
             Some(needed) => (fault, request) = needed,
             None => return,
         }
