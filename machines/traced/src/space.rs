@@ -287,7 +287,12 @@ impl Space {
     /// an mprotect must not be felt by who needs none of the rights that it takes.
     fn forget_under_calls(&self, held: &mut Held, start: u64, end: u64) {
         let mut from = start;
-        for (named, named_end) in held.in_flight.named_in(start, end) {
+        let named = match held.watch.is_some() && held.owed.is_none() {
+            // No call is noted: any may be under way.
+            true => vec![(start, end.min(TASK_SIZE))],
+            false => held.in_flight.named_in(start, end),
+        };
+        for (named, named_end) in named {
             let kept = self.translated(named, named_end);
             for run in kept {
                 let (first, last) = (run.range.start().as_u64(), run.range.end().as_u64());
