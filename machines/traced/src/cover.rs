@@ -90,10 +90,7 @@ impl Held {
                 && watch.descriptor().register(*start, *end).is_ok();
             late.push(match (is_covered, others) {
                 (true, Others::Rest) => continue,
-                (true, Others::Run) => {
-                    let arguments = [*start, end - start, host_bits(ALL), 0, 0, 0];
-                    Order::new(libc::SYS_mprotect, arguments)
-                }
+                (true, Others::Run) => Order::mprotect(*start, *end, host_bits(ALL)),
                 // The host has no room for another area: what is filled there next is filled late.
                 (false, _) => unmap(&(*start, *end)),
             });
@@ -123,13 +120,9 @@ impl Held {
         let mut orders = Vec::new();
         let is_meant = |run: &&Run| !run.prot.contains(Prot::WRITE) && can_wait(run);
         for run in runs.iter().filter(is_meant) {
-            let (descriptor, bytes) = (watch.descriptor(), run.end - run.start);
-            let protected = descriptor.register(run.start, run.end).is_ok()
-                && descriptor.write_protect(run.start, run.end).is_ok();
-            if protected {
+            if watch.let_writes_wait(run.start, run.end).is_ok() {
                 let bits = host_bits(run.prot | Prot::WRITE);
-                let arguments = [run.start, bytes, bits, 0, 0, 0];
-                orders.push(Order::new(libc::SYS_mprotect, arguments));
+                orders.push(Order::mprotect(run.start, run.end, bits));
             }
         }
         let _ = self.make(&orders);
@@ -139,10 +132,7 @@ impl Held {
     /// A file's page goes, since no write to it could wait.
     pub(crate) fn protect_watched(&mut self, watch: &Watch, start: u64, end: u64) {
         for (start, end) in self.runs.writable_memory(start, end) {
-            let descriptor = watch.descriptor();
-            let protected = descriptor.register(start, end).is_ok()
-                && descriptor.write_protect(start, end).is_ok();
-            if protected {
+            if watch.let_writes_wait(start, end).is_ok() {
                 self.runs.write_protect(start, end);
                 self.in_flight.disturb(start, end);
             } else {

@@ -70,11 +70,7 @@ pub(crate) fn on_signal(thread: &mut Thread, signal: i32) -> Result<Option<Next>
         return Ok(None);
     }
     let began = Instant::now();
-    let info = fault_of(address, access, refused);
-    let mut served = match access {
-        Access::Write => memory.serve_write(&info),
-        Access::Read | Access::Execute => memory.serve(&info),
-    };
+    let mut served = memory.serve_access(address, access, refused);
     if let Served::No(FaultError {
         cause: Cause::Denied,
         ..

@@ -251,8 +251,7 @@ impl Held {
         }
         let spans = self.runs.writable(start, end);
         let protecting = |(start, end, prot): &(u64, u64, Prot)| {
-            let bits = host_bits(*prot - Prot::WRITE);
-            Order::new(libc::SYS_mprotect, [*start, end - start, bits, 0, 0, 0])
+            Order::mprotect(*start, *end, host_bits(*prot - Prot::WRITE))
         };
         let orders: Vec<Order> = spans.iter().map(protecting).collect();
         let unexpected = self.make(&orders);

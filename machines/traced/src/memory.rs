@@ -86,7 +86,16 @@ impl Memory {
         self.go_on(Fault::new(self.shared(), info))
     }
 
-    /// The same for a fault that is under way.
+    /// Serves an access that the host refused; with a write, first writes around it.
+    pub(crate) fn serve_access(&self, address: u64, access: Access, refused: Refused) -> Served {
+        let info = fault_of(address, access, refused);
+        match access {
+            Access::Write => self.serve_write(&info),
+            Access::Read | Access::Execute => self.serve(&info),
+        }
+    }
+
+    /// As [`Self::serve`], for a fault that is under way.
     pub(crate) fn go_on(&self, mut fault: Fault) -> Served {
         loop {
             match attempt(fault) {

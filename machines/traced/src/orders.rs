@@ -49,6 +49,11 @@ impl Order {
         Self::new(libc::SYS_munmap, [start, end - start, 0, 0, 0, 0])
     }
 
+    /// An mprotect.
+    pub(crate) const fn mprotect(start: u64, end: u64, bits: u64) -> Self {
+        Self::new(libc::SYS_mprotect, [start, end - start, bits, 0, 0, 0])
+    }
+
     /// A close.
     pub(crate) const fn close(descriptor: u32) -> Self {
         Self::new(libc::SYS_close, [descriptor as u64, 0, 0, 0, 0, 0])

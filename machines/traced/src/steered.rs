@@ -149,20 +149,19 @@ pub(crate) fn clone_from(workshop: &Workshop, parent: Tid, instruction: u64) -> 
     }
 }
 
-/// Lets a thread that is stopped on the return of a call make another, and leaves it there again, with
-/// the registers that it had; the answer of that other call.
-pub(crate) fn call_on_return(
-    tid: Tid,
+/// Lets a stopped thread, which has the registers `regs`, make a call at the `syscall` instruction at
+/// `instruction`, and leaves it on the call's return, with the registers and the mask that it had; what
+/// the call answered.
+fn call_at(
+    (tid, instruction): (Tid, u64),
     regs: &Regs,
     number: i64,
     arguments: [u64; 6],
 ) -> Result<i64, Gone> {
-    const SYSCALL_BYTES: u64 = 2;
     let mask = ptrace::signal_mask(tid)?;
     ptrace::set_signal_mask(tid, u64::MAX)?;
     let mut steered = Steered::new(tid);
     let mut calling = *regs;
-    let instruction = regs.instruction().wrapping_sub(SYSCALL_BYTES);
     calling.jump_to_call(instruction, number, arguments);
     ptrace::set_registers(tid, &calling)?;
     // Into the call, and out of it; whether the filter asks about it or not.
@@ -177,28 +176,28 @@ pub(crate) fn call_on_return(
     Ok(answer)
 }
 
+/// Lets a thread that is stopped on the return of a call make another, and leaves it there again, with
+/// the registers that it had; the answer of that other call.
+pub(crate) fn call_on_return(
+    tid: Tid,
+    regs: &Regs,
+    number: i64,
+    arguments: [u64; 6],
+) -> Result<i64, Gone> {
+    const SYSCALL_BYTES: u64 = 2;
+    let instruction = regs.instruction().wrapping_sub(SYSCALL_BYTES);
+    call_at((tid, instruction), regs, number, arguments)
+}
+
 /// Lets a process that begins another program wait for its former keeper, which has been killed: a
 /// child that it has not made must not be left to it. It is stopped, and has the stub page at `stub`.
 pub(crate) fn bury(process: Tid, keeper: Tid, stub: u64) -> Result<(), Gone> {
     let number = numbers::own(keeper) as u64;
     wait::end_of(keeper);
     let regs = ptrace::registers(process)?;
-    let mask = ptrace::signal_mask(process)?;
-    ptrace::set_signal_mask(process, u64::MAX)?;
-    let mut steered = Steered::new(process);
-    let mut waiting = regs;
     let options = (libc::__WALL | libc::WNOHANG) as u64;
-    waiting.jump_to_call(stub, libc::SYS_wait4, [number, 0, options, 0, 0, 0]);
-    ptrace::set_registers(process, &waiting)?;
-    // Into the call, and out of it; whether the filter asks about it or not.
-    for _edge in 0..2 {
-        ptrace::resume_to_call_edge(process, 0)?;
-        steered.expect(Stop::CallEdge)?;
-    }
-    ptrace::set_registers(process, &regs)?;
-    ptrace::set_signal_mask(process, mask)?;
-    steered.leave();
-    Ok(())
+    let arguments = [number, 0, options, 0, 0, 0];
+    call_at((process, stub), &regs, libc::SYS_wait4, arguments).map(drop)
 }
 
 /// The task that a clone which is under way makes, if it makes one; the maker is left on the return

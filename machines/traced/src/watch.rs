@@ -18,7 +18,7 @@ use sync::Mutex;
 
 use crate::cover::Unwritten;
 use crate::errands::Errand;
-use crate::memory::{Memory, Refused, Served, fault_of};
+use crate::memory::{Memory, Refused, Served};
 use crate::pool::{Job, Pool, Work};
 use crate::space::Space;
 use crate::sys::poll::{Poll, Token};
@@ -72,6 +72,12 @@ impl Watch {
     /// The host's side.
     pub(crate) fn descriptor(&self) -> &Userfault {
         &self.descriptor
+    }
+
+    /// From now on writes to what the host has in `[start, end)` wait.
+    pub(crate) fn let_writes_wait(&self, start: u64, end: u64) -> Result<(), HostError> {
+        self.descriptor.register(start, end)?;
+        self.descriptor.write_protect(start, end)
     }
 
     /// From now until [`Self::thaw`] no access is served: what the host copies in a fork must be
@@ -242,11 +248,7 @@ fn serve(
         Cause::Protected if !memory.allows(waiting.address, access) => Refused::Forbidden,
         _ => Refused::Missing,
     };
-    let info = fault_of(waiting.address, access, refused);
-    let served = match access {
-        Access::Write => memory.serve_write(&info),
-        Access::Read | Access::Execute => memory.serve(&info),
-    };
+    let served = memory.serve_access(waiting.address, access, refused);
     let kind = match &served {
         Served::Yes(kind) => Some(*kind),
         _ => None,
